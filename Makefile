@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first command makes. Needs Python 3.11 or 3.12, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint format bench clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# torch first, alone: a resolver that sees it together with the rest may take a build with CUDA
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: $(INSTALLED)  ## Run the main job, era5/demo (about five minutes on two cores)
+	$(BIN)/functory run era5/demo
+
+test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(INSTALLED)  ## Run the tests that take longer
+	$(BIN)/pytest -m slow --timeout 3600
+
+lint: $(INSTALLED)  ## Check style, types and the floors of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)  ## Compare with the published method (an hour), and measure memory and overhead
+	$(BIN)/python benchmarks/published_method.py
+	$(BIN)/python benchmarks/prepare_memory.py
+	$(BIN)/python benchmarks/orchestration.py
+
+clean:  ## Remove the virtual environment (the store stays)
+	rm -rf $(VENV)

@@ -1,0 +1,238 @@
+"""The command `functory`: run deployments in this process, and look at the store."""
+
+import json
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.catalogue import ROOT, deployments, find, override, validate
+from functory.errors import FunctoryError, InputError, StoreError
+from storage.references import Record, Reference
+from storage.versions import Store
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="functory",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=(
+        "Turn data into functions, and train models on the functions.\n\n"
+        "A run makes versions in the store (./store, or what FUNCTORY_STORE names): signals, "
+        "a base network, a functaset of modulations, a flow prior, entropy models, a report. What "
+        "is there already is not computed again.\n\n"
+        "**Start with** `functory run era5/demo`, then `functory ls` and "
+        "`functory show functasets/era5-demo`."
+    ),
+)
+console = Console(highlight=False)
+
+
+@app.command(
+    epilog=(
+        "Examples: `functory run era5/demo`; `functory run era5/demo -p prior.flow.layers=4`; "
+        '`functory run era5/files -p \'source={"kind": "files", "paths": "my/*.grib"}\'`. '
+        "`prefect deployment run` takes the same names through a worker."
+    )
+)
+def run(
+    deployment: Annotated[
+        str | None,
+        typer.Argument(help="FLOW/DEPLOYMENT of prefect.yaml; without it, all are listed."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="KEY=VALUE",
+            help="Change a parameter; VALUE is JSON (plain text may go without quotes). KEY.PART "
+            "changes one value inside of a parameter.",
+        ),
+    ] = None,
+) -> None:
+    """Run a deployment of prefect.yaml here, with no server, and print its summary."""
+    if deployment is None:
+        _list_deployments()
+        return
+    chosen = find(deployment)
+    parameters = override(chosen.parameters, dict(map(_change, parameter or [])))
+    _set_up_prefect()
+    flow = chosen.flow()
+    validate(flow, parameters, deployment)
+    report = flow(**parameters)
+    _print_summary(report)
+
+
+@app.command()
+def ls(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only one kind: signals, functasets, priors, …")
+    ] = None,
+) -> None:
+    """List what is in the store: the newest version of everything."""
+    store = Store.default()
+    names: dict[tuple[str, str], list[Record]] = {}
+    for record in store.records(kind):
+        names.setdefault((record.reference.kind, record.reference.name), []).append(record)
+    if not names:
+        console.print(f"The store {store.root} is empty: start with `functory run era5/demo`.")
+        return
+    table = Table(box=None)
+    for title in ("name", "newest", "versions", "size", "made (UTC)", "what"):
+        table.add_column(title, no_wrap=title != "what")
+    for (of_kind, name), records in names.items():
+        newest = records[-1]
+        table.add_row(
+            f"{of_kind}/{name}",
+            f"v{newest.reference.version}",
+            str(len(records)),
+            _size(newest.bytes),
+            f"{newest.created:%Y-%m-%d %H:%M}",
+            _brief(newest.summary),
+        )
+    console.print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[@vN]", help="NAME, KIND/NAME, NAME@vN or KIND/NAME@vN.")
+    ],
+    configuration: Annotated[
+        bool, typer.Option(help="Print the whole configuration, too.")
+    ] = False,
+) -> None:
+    """Describe versions: size, quality, parents, licence, and where they are."""
+    store = Store.default()
+    for record in store.find(name):
+        table = Table(str(record.reference), "", box=None, header_style="bold")
+        table.add_row("path", str(store.path(record.reference)))
+        table.add_row("made", f"{record.created:%Y-%m-%d %H:%M:%S} UTC by {record.stage}")
+        state = "intact" if store.intact(record) else "DAMAGED: run its deployment again"
+        table.add_row("size", f"{_size(record.bytes)} in {len(record.files)} files, {state}")
+        table.add_row("digest", record.reference.digest)
+        for label, value in _flat(record.summary):
+            table.add_row(label, value)
+        for label, parent in record.parents.items():
+            table.add_row(f"from {label}", str(parent))
+        table.add_row("licence", record.licence)
+        table.add_row("software", ", ".join(f"{k} {v}" for k, v in record.software.items()))
+        if configuration:
+            table.add_row("configuration", json.dumps(record.configuration, indent=1))
+        console.print(table, soft_wrap=False)
+        console.print()
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"-p {text}: write KEY=VALUE.")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        if value[:1] in "{[":
+            raise InputError(f"-p {key}: {value} is not JSON.") from None
+        return key, value
+
+
+def _list_deployments() -> None:
+    table = Table("deployment", "what it does", box=None)
+    for deployment in deployments():
+        table.add_row(deployment.name, deployment.description)
+    console.print(table)
+
+
+def _set_up_prefect() -> None:
+    """Give Prefect a home in the project and time to start, where the user has not said else."""
+    home = Store.default().root / ".prefect"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The store {home.parent} cannot be written ({error.strerror}); mend its permissions, "
+            "or name another folder by FUNCTORY_STORE."
+        ) from None
+    for name, value in {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # errors are printed by this command; PREFECT_LOGGING_LEVEL=INFO shows what Prefect does
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    }.items():
+        os.environ.setdefault(name, value)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("functory")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    sys.path.insert(0, str(ROOT))
+
+
+def _print_summary(report: Reference) -> None:
+    store = Store.default()
+    record = store.record(report)
+    if record is None:
+        raise InputError(f"{report} has gone from the store {store.root}; run again.")
+    table = Table(report.name, "", box=None, header_style="bold")
+    for label, value in record.summary["table"]:
+        table.add_row(label, value)
+    console.print(table)
+    console.print(f"report: {store.path(report) / 'index.html'}", soft_wrap=True)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested values as labels and texts."""
+    if isinstance(values, dict):
+        return [row for k, v in values.items() for row in _flat(v, f"{prefix} {k}".strip())]
+    if isinstance(values, float):
+        return [(prefix, f"{values:.5g}")]
+    if prefix == "table":
+        return [(label, text) for label, text in values]
+    return [(prefix, str(values))]
+
+
+BRIEFLY = {
+    "signals": "{} signals",
+    "latents": "{} latents",
+    "psnr test": "test {} dB",
+    "bits_per_dimension_test": "test {} bits/dim",
+    "samples": "{} samples",
+    "coded_bits_per_field": "{} bits a field",
+    "compression_ratio": "ratio {}",
+    "files": "{} files",
+}
+
+
+def _brief(summary: dict[str, Any]) -> str:
+    flat = dict(_flat(summary))
+    return ", ".join(text.format(flat[key]) for key, text in BRIEFLY.items() if key in flat)
+
+
+def main() -> None:
+    """Run the command; an error that a user can mend is one sentence and exit code 1."""
+    try:
+        app()
+    except FunctoryError as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

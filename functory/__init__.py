@@ -1,0 +1,1 @@
+"""Data sets as functions: sources, fields, meta-learning, models and coding."""

@@ -1,0 +1,1 @@
+"""Coordinates and the networks that are evaluated at them."""

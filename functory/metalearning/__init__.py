@@ -1,0 +1,1 @@
+"""Inner solvers, the outer loop, and the fit of whole data sets."""

@@ -1,0 +1,112 @@
+"""Charts of training, of quality and of rates."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
+
+__all__ = ["quality", "rates", "training"]
+
+WIDTH = 9.6  # inches, as of the maps
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito: for every kind of eye
+SPLITS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
+INDEPENDENT = np.log2(2 * np.pi * np.e) / 2  # bits per latent of a standard normal
+
+
+def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:
+    """Draw the loss and the held-out PSNR of the base network, and the prior's code length."""
+    figure = Figure((WIDTH, 3.2), layout="constrained")
+    loss, psnr, bits = figure.subplots(1, 3)
+    for axes in (loss, psnr, bits):
+        _plain(axes)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    loss.semilogy(history["step"], history["loss"], ".-", color=BLUE)
+    loss.yaxis.set_major_formatter(LogFormatter())
+    loss.yaxis.set_minor_formatter(LogFormatter())
+    loss.set_ylabel("mean squared error")
+    loss.set_title("Base network: training loss", fontsize=10)
+    psnr.plot(history["step"], history["psnr"], ".-", color=GREEN)
+    psnr.set_ylabel("dB")
+    psnr.set_title("Base network: held-out PSNR", fontsize=10)
+    bits.plot(prior["step"], -prior["log2_likelihood"], ".-", color=ORANGE)
+    bits.axhline(INDEPENDENT, color="0.4", linestyle="--", label="independent normal")
+    bits.legend(frameon=False, fontsize=8)
+    bits.set_ylabel("bits per latent")
+    bits.set_title("Flow prior: held-out code length", fontsize=10)
+    return figure
+
+
+def quality(quality: xr.Dataset) -> Figure:
+    """Draw how the PSNR of the signals of each split is distributed."""
+    split, psnr = quality["split"].values, quality["psnr"].values
+    present = [name for name in SPLITS if (split == name).any()]
+    figure = Figure((WIDTH, 1.2 + 0.6 * len(present)), layout="constrained")
+    axes = _plain(figure.subplots())
+    labels = []
+    for height, name in enumerate(present):
+        values = psnr[split == name]
+        finite = values[np.isfinite(values)]
+        exact = f", {len(values) - len(finite):,} exact" if len(finite) < len(values) else ""
+        labels.append(f"{name}\n{len(values):,} fields{exact}")
+        if not len(finite):
+            continue
+        outliers = {"marker": ".", "markersize": 5, "markeredgecolor": "none", "alpha": 0.5}
+        axes.boxplot(
+            [finite],
+            positions=[height],
+            widths=0.5,
+            whis=(5, 95),
+            orientation="horizontal",
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": SPLITS[name], "alpha": 0.5},
+            medianprops={"color": "black", "linewidth": 1.5},
+            flierprops=outliers | {"markerfacecolor": SPLITS[name]},
+        )
+        middle = np.median(finite)
+        axes.text(middle, height - 0.3, f"{middle:.1f}", ha="center", fontsize=8)
+    axes.set_yticks(range(len(present)), labels)
+    axes.set_ylim(len(present) - 0.5, -0.6)
+    axes.set_xlabel("PSNR of a field (dB)")
+    return figure
+
+
+def rates(rates: xr.Dataset) -> Figure:
+    """Draw the PSNR of quantised modulations against the bits that a field then takes."""
+    figure = Figure((WIDTH, 4.2), layout="constrained")
+    axes = _plain(figure.subplots())
+    for name, colour, marker in (("per data set", ORANGE, "s"), ("per latent", BLUE, "o")):
+        curve = rates.sel(quantiser=name)
+        x, y = curve["factorised_bits"].values, curve["psnr"].values
+        axes.plot(x, y, color=colour, marker=marker, markersize=12, label=f"one interval {name}")
+        for bits, at, height in zip(rates["bits"].values, x, y, strict=True):
+            if np.isfinite(height):
+                place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
+                axes.text(at, height, f"{bits}", fontsize=8, color="white", **place)
+    width, flow = rates.attrs["flow_bit_width"], rates.attrs["flow_bits"]
+    same = rates.sel(quantiser="per latent", bits=width)
+    reached = float(same["psnr"])
+    axes.plot([float(same["factorised_bits"]), flow], [reached] * 2, color=GREEN, linestyle=":")
+    label = f"{width} bits per latent, under the flow"
+    axes.plot(flow, reached, "*", markersize=13, color=GREEN, label=label)
+    unquantised = rates.attrs["psnr_unquantised"]
+    axes.axhline(unquantised, color="0.4", linestyle="--", label="not quantised")
+    axes.set(xlabel="bits per field", ylabel="PSNR of the test fields (dB)")
+    axes.margins(y=0.1)
+    axes.legend(frameon=False, loc="lower right")
+    points = rates.attrs["points"]
+    above = axes.secondary_xaxis("top", (lambda x: x / points, lambda x: x * points))
+    above.set_xlabel("bits per grid point")
+    return figure
+
+
+def _plain(axes: Axes) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    return axes

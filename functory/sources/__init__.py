@@ -1,0 +1,1 @@
+"""Raw files and services, each read into one xarray Dataset per data set."""

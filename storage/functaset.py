@@ -1,0 +1,50 @@
+"""Writing functasets and other Datasets of modulations, so that they decode by themselves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from storage.files import link_tree, scan
+from storage.networks import FittedNetwork, network_digest
+
+__all__ = ["SCHEMA", "share_network", "write_modulations"]
+
+SCHEMA = 1
+CHUNK = 4096  # samples of a chunk: 4 MB at 256 latents
+
+
+def write_modulations(
+    folder: Path,
+    modulation: np.ndarray,
+    coordinates: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    fitted: FittedNetwork,
+    attributes: Mapping[str, str],
+) -> None:
+    """Write (samples, latents) modulations as a plain Zarr group.
+
+    `coordinates` say what the samples are (time, split), `variables` what else is known of them.
+
+    The network must be put beside them, at `network/`: by `write_network` or `share_network`.
+    """
+    dataset = xr.Dataset(
+        {"modulation": (("sample", "latent"), modulation.astype(np.float32))},
+        attrs={
+            "functory_schema": SCHEMA,
+            "modality": fitted.modality,
+            "network": "network",
+            "network_digest": network_digest(fitted.network),
+            **attributes,
+        },
+    )
+    dataset = dataset.assign(variables).assign_coords(coordinates)
+    dataset["modulation"].attrs = {"long_name": "modulations of the base network", "units": "1"}
+    dataset.chunk(sample=CHUNK).to_zarr(folder, zarr_format=3, consolidated=False, mode="w-")
+
+
+def share_network(source: Path, folder: Path) -> None:
+    """Give a Dataset of modulations the network of another, without taking its space again."""
+    link_tree(source / "network", folder / "network", scan(source / "network"))

@@ -1,0 +1,1 @@
+"""The stages: cached, retried, observable Prefect tasks."""

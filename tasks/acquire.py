@@ -1,0 +1,71 @@
+"""Acquire: find or download the raw files, and record their contents."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from functory.configuration import Config
+from functory.sources.climate_files import FilesSource, find_files
+from functory.sources.era5 import Source, licence_of
+from functory.sources.era5_cds import CdsSource, SourceUnavailable, download_year, request_id
+from storage.versions import Store
+from tasks.stage import Outcome, Work, stage
+
+__all__ = ["Acquisition", "acquire", "raw_files"]
+
+
+class Acquisition(Config):
+    """Where raw data come from."""
+
+    source: Source
+    """The source, chosen by its `kind`: demo, files or cds."""
+
+
+def contents(store: Store, config: Acquisition) -> list[dict[str, Any]] | None:
+    """Return the digests of the user's own files: when a file changes, so does the key."""
+    if not isinstance(config.source, FilesSource):
+        return None
+    return [
+        {"path": str(path.absolute()), "sha256": store.content_digest(path)}
+        for path in find_files(config.source)
+    ]
+
+
+def is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    """Tell Prefect to retry only what may go better later."""
+    return isinstance(state.data, SourceUnavailable) or isinstance(
+        getattr(state.data, "exception", None), SourceUnavailable
+    )
+
+
+@stage(
+    "raw",
+    version=1,
+    content=contents,
+    retries=4,
+    retry_delay_seconds=[10, 60, 300, 900],
+    retry_jitter_factor=0.3,
+    retry_condition_fn=is_worth_retrying,
+)
+def acquire(work: Work, config: Acquisition) -> Outcome:
+    """Find or download the raw files; files of the user's own are listed, not copied."""
+    source = config.source
+    work.result.mkdir(parents=True)
+    files = contents(work.store, config) or []
+    if isinstance(source, CdsSource):
+        kept = work.store.root / "downloads" / request_id(source)
+        kept.mkdir(parents=True, exist_ok=True)
+        for year in source.years:
+            path = download_year(source, year, kept)
+            os.link(path, work.result / path.name)
+            files.append({"path": path.name, "sha256": work.store.content_digest(path)})
+    manifest = {"source": source.kind, "files": files}
+    (work.result / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    return Outcome(licence_of(source), {"source": source.kind, "files": len(files)})
+
+
+def raw_files(folder: Path) -> list[Path]:
+    """Return the raw files that a version of kind `raw` names."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return [folder / file["path"] for file in manifest["files"]]

@@ -1,0 +1,78 @@
+"""Meta-learn: the base network of a signal set."""
+
+import numpy as np
+import xarray as xr
+
+from functory.errors import InputError
+from functory.fields.coordinates import Coordinates, coordinates_for
+from functory.metalearning.outer import MetaLearning, meta_learn
+from functory.signals import (
+    sample_dimension,
+    signal_variables,
+    signals_of,
+    split_indices,
+)
+from storage.networks import FittedNetwork, Variable, write_network
+from storage.references import Reference
+from tasks.stage import Outcome, Work, stage
+
+__all__ = ["metalearn"]
+
+MEASURED = 128  # held-out signals that the learning curve is measured on
+
+
+@stage("networks", version=1)
+def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
+    """Learn a base network on which modulations are found in a few steps."""
+    dataset = xr.open_zarr(work.path(signals))
+    sample = sample_dimension(dataset)
+    names = signal_variables(dataset)
+    axes = tuple(str(d) for d in dataset[names[0]].dims if d != sample)
+    grid = {axis: dataset[axis].values for axis in axes}
+    coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid)
+    training = dataset.isel({sample: split_indices(dataset, ["train"])})
+    if config.optimisation.batch > training.sizes[sample]:
+        raise InputError(
+            f"metalearn.optimisation.batch is {config.optimisation.batch}, but only "
+            f"{training.sizes[sample]} signals train; make the batch smaller."
+        )
+    measured_on = "validation" if "validation" in dataset["split"].values else "test"
+    held_out = split_indices(dataset, [measured_on])
+    some = held_out[np.unique(np.linspace(0, len(held_out) - 1, MEASURED).astype(int))]
+    model, history = meta_learn(
+        signals_of(training, coordinates),
+        signals_of(dataset.isel({sample: some}), coordinates),
+        config,
+        work.checkpoint,
+    )
+    learned = xr.Dataset(
+        {k: ("evaluation", [row[k] for row in history.rows]) for k in history.rows[-1]}
+        | {"step_size": ("latent", model.solver.step_size.detach().cpu().numpy())},
+        attrs={"psnr_measured_on": measured_on, "restarts": history.restarts},
+    )
+    learned.to_zarr(work.result, zarr_format=3, consolidated=False, mode="w-")
+    variables = tuple(describe(dataset[name]) for name in names)
+    modality = dataset.attrs["modality"]
+    network = model.network.cpu()
+    write_network(
+        work.result / "network", FittedNetwork(network, coordinates, grid, variables, modality)
+    )
+    parameters = sum(p.numel() for p in network.parameters())
+    summary = {
+        "latents": config.network.latents,
+        "parameters": parameters,
+        f"psnr_{measured_on}": history.rows[-1]["psnr"],
+        "restarts": history.restarts,
+    }
+    return Outcome(work.licence(signals), summary)
+
+
+def describe(variable: xr.DataArray) -> Variable:
+    """Return what a network needs to know of a variable to give it back in its own units."""
+    kept = ("units", "long_name", "standard_name")
+    return Variable(
+        name=str(variable.name),
+        attributes={name: variable.attrs[name] for name in kept if name in variable.attrs},
+        offset=variable.attrs["normalisation_offset"],
+        scale=variable.attrs["normalisation_scale"],
+    )

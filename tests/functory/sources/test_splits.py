@@ -1,0 +1,71 @@
+"""Splits: exact sizes, shares to within chance, whole years apart, memberships that stay."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functory.errors import InputError
+from functory.sources.splits import RandomShares, RandomSizes, Split, Years, assign
+
+
+def hours(count: int) -> tuple[list[str], list[int]]:
+    times = np.datetime64("2019-01-01T00:00:00") + np.arange(count) * np.timedelta64(12, "h")
+    years = times.astype("datetime64[Y]").astype(int) + 1970
+    return [str(t) for t in times], [int(y) for y in years]
+
+
+SPLITS: list[Split] = [
+    RandomShares(),
+    RandomSizes(train=70, validation=10, test=20),
+    Years(test=(2019,)),
+]
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.method)
+@given(grown=st.integers(1000, 2000))
+def test_memberships_stay_when_the_data_set_grows(split: Split, grown: int) -> None:
+    before, after = assign(*hours(1000), split), assign(*hours(grown), split)
+    assert (after[:1000] == before).all()
+
+
+def test_sizes_are_exact_and_later_signals_follow_in_proportion() -> None:
+    marks = assign(*hours(10_100), RandomSizes(train=70, validation=10, test=20))
+    counts = [int((marks[:100] == s).sum()) for s in ("train", "validation", "test")]
+    assert counts == [70, 10, 20]
+    shares = [(marks[100:] == s).mean() for s in ("train", "validation", "test")]
+    np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.02)
+
+
+def test_shares_hold_to_within_chance() -> None:
+    marks = assign(*hours(10_000), RandomShares(validation=0.1, test=0.2, seed=3))
+    assert (marks == "test").mean() == pytest.approx(0.2, abs=0.02)
+    assert (marks == "validation").mean() == pytest.approx(0.1, abs=0.015)
+
+
+def test_seeds_differ_and_are_deterministic() -> None:
+    first, again, other = (assign(*hours(200), RandomShares(seed=s)) for s in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_years_are_whole() -> None:
+    times, years = hours(1500)
+    marks = assign(times, years, Years(validation=(2020,), test=(2019,)))
+    by_year = {year: set(marks[np.array(years) == year]) for year in set(years)}
+    assert by_year == {2019: {"test"}, 2020: {"validation"}, 2021: {"train"}}
+
+
+def test_too_few_signals() -> None:
+    with pytest.raises(InputError, match=r"70 \+ 0 \+ 31 = 101 signals, but there are 100"):
+        assign(*hours(100), RandomSizes(train=70, test=31))
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no signal for test among 100 signals \(2019 to 2019\)"):
+        assign(*hours(100), Years(test=(1999,)))
+
+
+def test_overlapping_years_are_refused() -> None:
+    with pytest.raises(ValueError, match="in validation and in test"):
+        Years(validation=(2019,), test=(2019, 2020))
