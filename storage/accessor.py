@@ -136,15 +136,20 @@ def _grid(fitted: FittedNetwork, refine: int, given: dict[str, ArrayLike]) -> di
     return {
         axis: np.atleast_1d(np.asarray(given[axis], dtype=np.float64))
         if axis in given
-        else _refined(values, refine)
+        else _refined(axis, values, refine)
         for axis, values in fitted.grid.items()
     }
 
 
-def _refined(values: np.ndarray, times: int) -> np.ndarray:
+def _refined(axis: str, values: np.ndarray, times: int) -> np.ndarray:
     """Put times - 1 further values between each two of a grid, keeping those that there are."""
+    step = values[-1] - values[-2]
+    closes = axis == "longitude" and np.isclose(abs(values[-1] - values[0] + step), 360)
+    if closes:  # the gap between the last longitude and the first is one like the others
+        values = np.append(values, values[-1] + step)
     positions = np.arange(times * (len(values) - 1) + 1) / times
-    return np.interp(positions, np.arange(len(values)), values)
+    refined = np.interp(positions, np.arange(len(values)), values)
+    return refined[:-1] if closes else refined
 
 
 def _evaluate(

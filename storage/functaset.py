@@ -42,7 +42,8 @@ def write_modulations(
     )
     dataset = dataset.assign(variables).assign_coords(coordinates)
     dataset["modulation"].attrs = {"long_name": "modulations of the base network", "units": "1"}
-    dataset.chunk(sample=CHUNK).to_zarr(folder, zarr_format=3, consolidated=False, mode="w-")
+    encoding = {"modulation": {"chunks": (CHUNK, modulation.shape[1])}}
+    dataset.to_zarr(folder, zarr_format=3, consolidated=False, mode="w-", encoding=encoding)
 
 
 def share_network(source: Path, folder: Path) -> None:

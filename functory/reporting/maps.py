@@ -83,8 +83,6 @@ def _displayed(field: xr.DataArray) -> xr.DataArray:
     longitude = np.unwrap(field["longitude"].values.astype(float), period=360)
     if np.ptp(longitude) >= 360 - SEAM:
         longitude = (longitude + 180) % 360 - 180
-    else:
-        longitude -= 360 * np.round(longitude.mean() / 360)
     return field.assign_coords(longitude=longitude).sortby(["latitude", "longitude"])
 
 

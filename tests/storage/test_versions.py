@@ -4,26 +4,15 @@ import multiprocessing
 import os
 import signal
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from provenance import PROVENANCE
 
 from functory.errors import InputError, StoreError
 from storage.files import locked
-from storage.references import Provenance, Reference, parse_name
+from storage.references import Reference, parse_name
 from storage.versions import Store
-
-PROVENANCE = Provenance(
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-    stage="test@1",
-    key="0",
-    configuration={},
-    parents={},
-    summary={},
-    licence="CC0-1.0",
-    software={},
-)
 
 
 def publish(store: Store, text: str, folder: Path, name: str = "numbers") -> Reference:
