@@ -7,7 +7,7 @@ from typing import Any
 
 from functory.configuration import Config
 from functory.sources.climate_files import FilesSource, find_files
-from functory.sources.era5 import Source, licence_of
+from functory.sources.era5 import Source, licence_of, open_raw
 from functory.sources.era5_cds import CdsSource, SourceUnavailable, download_year, request_id
 from storage.versions import Store
 from tasks.stage import Outcome, Work, stage
@@ -34,9 +34,7 @@ def contents(store: Store, config: Acquisition) -> list[dict[str, Any]] | None:
 
 def is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
     """Tell Prefect to retry only what may go better later."""
-    return isinstance(state.data, SourceUnavailable) or isinstance(
-        getattr(state.data, "exception", None), SourceUnavailable
-    )
+    return isinstance(state.result(raise_on_failure=False), SourceUnavailable)
 
 
 @stage(
@@ -53,6 +51,8 @@ def acquire(work: Work, config: Acquisition) -> Outcome:
     source = config.source
     work.result.mkdir(parents=True)
     files = contents(work.store, config) or []
+    if isinstance(source, FilesSource):
+        open_raw(source, find_files(source))  # what cannot be used is not published either
     if isinstance(source, CdsSource):
         kept = work.store.root / "downloads" / request_id(source)
         kept.mkdir(parents=True, exist_ok=True)

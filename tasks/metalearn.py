@@ -38,6 +38,10 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
         )
     measured_on = "validation" if "validation" in dataset["split"].values else "test"
     held_out = split_indices(dataset, [measured_on])
+    if not len(held_out):
+        raise InputError(
+            f"{signals} has no signals to measure on; give its split a share that tests."
+        )
     some = held_out[np.unique(np.linspace(0, len(held_out) - 1, MEASURED).astype(int))]
     model, history = meta_learn(
         signals_of(training, coordinates),

@@ -70,7 +70,12 @@ def report(
         refined=functions.decode(int(chosen[0]), variable=variable, refine=config.refine),
         coarse=originals[0],
         provenance=[
-            (stage, str(ref), json.dumps(work.record(ref).configuration, indent=1))
+            # by digest: a version's number may differ where a killed process took one
+            (
+                stage,
+                f"{ref.kind}/{ref.name} {ref.digest[:12]}",
+                json.dumps(work.record(ref).configuration, indent=1),
+            )
             for stage, ref in parents.items()
         ],
     )

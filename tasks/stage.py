@@ -108,7 +108,9 @@ class Stage:
 
     def __call__(self, name: str, config: BaseModel, **inputs: Reference) -> Reference:
         """Run the stage as a Prefect task; return the version that it made or found."""
-        return cast(Reference, self.task(name, config, **inputs))
+        result = self.task(name, config, **inputs)
+        # a task that chose its state, as a cached one does, hands over the state itself
+        return cast(Reference, result.result() if isinstance(result, State) else result)
 
     def plain(self, name: str, config: BaseModel, **inputs: Reference) -> Reference:
         """Run the stage without Prefect."""

@@ -8,6 +8,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch that writes golden files anew."""
+    parser.addoption("--regenerate", action="store_true", help="write golden files anew")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of real data, or skip the test with a reason."""

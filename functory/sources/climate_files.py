@@ -33,7 +33,10 @@ SHORT_NAMES = {"lat": "latitude", "lon": "longitude"}
 
 Strings = Annotated[
     tuple[str, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value,
+        json_schema_input_type=str | tuple[str, ...],
+    ),
     Field(min_length=1),
 ]
 

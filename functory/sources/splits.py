@@ -19,8 +19,8 @@ class RandomShares(Config):
     method: Literal["random"] = "random"
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the signals that validate."""
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the signals that test."""
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the signals that test; 0 only for signal sets that nothing is measured on."""
     seed: int = 0
     """Seed of the lots."""
 
@@ -92,12 +92,12 @@ def assign(times: Sequence[str], years: Sequence[int], split: Split) -> np.ndarr
         marks = _by_size(times, split)
     else:
         marks = _by_lot(_lots(times, split.seed), split.validation, split.test)
-    asked = {"train", "test"} | ({"validation"} if split.validation else set())
+    asked = {"train"} | {s for s in ("validation", "test") if getattr(split, s)}
     empty = sorted(asked - set(marks))
     if empty:
         raise InputError(
             f"The split leaves no signal for {' and '.join(empty)} among {len(times)} signals "
-            f"({min(years)} to {max(years)}); change the split."
+            f"({min(years)} to {max(years)}); change its seed, shares or years."
         )
     return np.array(marks)
 
