@@ -1,5 +1,6 @@
 """Charts of training, of quality and of rates."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ __all__ = ["quality", "rates", "training"]
 WIDTH = 9.6  # inches, as of the maps
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito: for every kind of eye
 SPLITS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
-INDEPENDENT = np.log2(2 * np.pi * np.e) / 2  # bits per latent of a standard normal
+INDEPENDENT = math.log2(2 * math.pi * math.e) / 2  # bits per latent of a standard normal
 
 
 def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:

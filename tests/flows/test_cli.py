@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,12 @@ def test_wrong_words(functory: Any, store: Store, arguments: list[str], message:
     assert not store.root.exists()
 
 
+def test_the_exit_code_of_the_process(store: Store) -> None:
+    done = subprocess.run([COMMAND, "run", "era5/nowhere"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: There is no deployment")
+
+
 def test_a_store_of_a_newer_schema(functory: Any, filled: Store) -> None:
     (filled.root / "SCHEMA").write_text("99\n")
     code, _, errors = functory("ls")
@@ -223,15 +229,34 @@ def without_the_variable(folder: Path) -> str:
     return str(path)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What is left of a command that was refused."""
+
+    store: Store
+    code: int
+    errors: str
+
+
+IN_TURN = """
+import json, os, sys
+from flows.cli import main
+
+for os.environ["FUNCTORY_STORE"], sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit as end:
+        print("exit code", end.code, file=sys.stderr, flush=True)
+"""
+
+
 def change(key: str, value: Any) -> list[str]:
     return ["-p", f"{key}={json.dumps(value)}"]
 
 
 @pytest.fixture(scope="module")
-def refusals(
-    server: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, "subprocess.CompletedProcess[str]"]]:
-    """Run what must be refused only after the libraries are loaded, two at a time."""
+def refusals(server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refusal]:
+    """Give what must be refused only after the libraries are loaded to one process, in turn."""
     folder = tmp_path_factory.mktemp("refusals")
 
     def files(path: str) -> list[str]:
@@ -245,13 +270,22 @@ def refusals(
         "variable": files(without_the_variable(folder)),
         "split": change("preparation.split.train", 17),
     }
-
-    def run(name: str) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
-        store = folder / name.replace(" ", "-")
-        return store, call(store, server, "run", "era5/demo", *options(TINY), *cases[name])
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(cases, pool.map(run, cases), strict=True))
+    stores = {case: folder / case.replace(" ", "-") for case in cases}
+    command = ["run", "era5/demo", *options(TINY)]
+    calls = [(str(stores[case]), [*command, *changes]) for case, changes in cases.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(calls)],
+        env={**os.environ, "PREFECT_API_URL": server},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    parts = re.findall(r"(.*?)^exit code (.*?)$\n", done.stderr, re.MULTILINE | re.DOTALL)
+    return {
+        case: Refusal(Store(stores[case]), int(code), errors)
+        for case, (errors, code) in zip(cases, parts, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
@@ -265,24 +299,22 @@ def refusals(
     ],
 )
 def test_bad_input_is_one_sentence_and_publishes_nothing(
-    refusals: dict[str, tuple[Path, Any]], case: str, messages: list[str]
+    refusals: dict[str, Refusal], case: str, messages: list[str]
 ) -> None:
-    store, done = refusals[case]
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    (sentence,) = done.stderr.splitlines()
+    refusal = refusals[case]
+    assert refusal.code == 1
+    (sentence,) = refusal.errors.splitlines()
     assert sentence.startswith("error: ")
     for message in messages:
         assert message in sentence
-    assert Store(store).records() == []
-    assert list(store.glob(".work/*")) == []
+    assert refusal.store.records() == []
+    assert list(refusal.store.root.glob(".work/*")) == []
 
 
-def test_too_few_signals_publish_no_signals(refusals: dict[str, tuple[Path, Any]]) -> None:
-    store, done = refusals["split"]
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    sentence = done.stderr.splitlines()[-1]
-    assert "17 + 4 + 4 = 25 signals, but there are 24" in sentence
-    assert {record.reference.kind for record in Store(store).records()} <= {"raw"}
-    assert list(store.glob(".work/*")) == []
+def test_too_few_signals_publish_no_signals(refusals: dict[str, Refusal]) -> None:
+    refusal = refusals["split"]
+    assert refusal.code == 1
+    assert "Traceback" not in refusal.errors
+    assert "17 + 4 + 4 = 25 signals, but there are 24" in refusal.errors.splitlines()[-1]
+    assert {record.reference.kind for record in refusal.store.records()} == {"raw"}
+    assert list(refusal.store.root.glob(".work/*")) == []
