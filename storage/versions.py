@@ -99,11 +99,12 @@ class Store:
                 return number
 
     def _restore(self, published: Path, folder: Path) -> Reference:
-        """Return a version that exists; give back files of it that were lost or damaged."""
+        """Return a version that exists; give back what of it, or after it, was lost."""
         record = _read_record(published)
         target = self.path(record.reference)
         damaged = {n: e for n, e in record.files.items() if not unchanged(target / n, e)}
         link_tree(folder, target, damaged)
+        self._advance(published.parent.parent)  # its process may have died before HEAD moved
         return record.reference
 
     def _advance(self, home: Path) -> None:
@@ -183,6 +184,10 @@ class Store:
         if not known.exists():
             write_new(known, file_digest(path))
         return known.read_text()
+
+    def unfinished(self, key: str) -> bool:
+        """Tell whether a process is at work on a key, or has died at it."""
+        return (self.root / ".work" / key).exists()
 
     @contextlib.contextmanager
     def workspace(self, key: str) -> Iterator[Path]:

@@ -156,9 +156,9 @@ class Stage:
     ) -> tuple[Reference, bool]:
         key = self.key(store, config, inputs)
         found = store.recall(key)
-        if found is None:
+        if found is None or store.unfinished(key):
             with store.workspace(key) as folder:
-                found = store.recall(key)  # another process may have done it while we waited
+                found = store.recall(key)  # another process may have done it, and even died then
                 if found is None:
                     return self._compute(store, folder, key, name, config, inputs), False
         if found.name != name:  # computed under another name: share its files

@@ -71,7 +71,6 @@ def moments(undisturbed: Path, seed: int) -> list[Moment]:
     return drawn
 
 
-@pytest.mark.slow
 def test_kills_in_every_stage(undisturbed: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     published: dict[str, str] = {}
