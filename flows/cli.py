@@ -212,6 +212,8 @@ BRIEFLY = {
     "signals": "{} signals",
     "latents": "{} latents",
     "psnr test": "test {} dB",
+    "psnr_validation": "validation {} dB",
+    "psnr_test": "test {} dB",
     "bits_per_dimension_test": "test {} bits/dim",
     "samples": "{} samples",
     "coded_bits_per_field": "{} bits a field",

@@ -42,8 +42,8 @@ def fit_chunk(
     sample = sample_dimension(dataset)
     fitted = read_network(str(network / "network"))
     solver = build_solver(learned.solver, learned.network.latents)
-    step_size = xr.open_zarr(network)["step_size"].values
-    solver.load_state_dict({"step_size": torch.from_numpy(step_size)})
+    state = xr.open_zarr(network)
+    solver.load_state_dict({k: torch.from_numpy(state[k].values) for k in solver.state_dict()})
     part = dataset.isel({sample: slice(start, start + config.chunk)})
     torch.set_num_threads(1)  # the same bits, however many chunks run side by side
     modulations, statistics = fit(

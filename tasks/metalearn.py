@@ -51,7 +51,7 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     )
     learned = xr.Dataset(
         {k: ("evaluation", [row[k] for row in history.rows]) for k in history.rows[-1]}
-        | {"step_size": ("latent", model.solver.step_size.detach().cpu().numpy())},
+        | {k: ("latent", v.detach().cpu().numpy()) for k, v in model.solver.state_dict().items()},
         attrs={"psnr_measured_on": measured_on, "restarts": history.restarts},
     )
     learned.to_zarr(work.result, zarr_format=3, consolidated=False, mode="w-")

@@ -83,17 +83,39 @@ class LatentModulatedSiren(nn.Module):
             f, (points, outputs), and J, (points, outputs, latents), both differentiable in the
             parameters where gradients are enabled.
         """
+        return self._linearised(coordinates, self.modulation.bias.expand(len(coordinates), -1))
+
+    def linearised(self, coordinates: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the functions of a batch of signals, and each one's Jacobian J = df/dphi.
+
+        Parameters
+        ----------
+        coordinates
+            (points, inputs), shared by all signals, or (signals, points, inputs).
+        latents
+            (signals, latents).
+
+        Returns
+        -------
+        tuple
+            f, (signals, points, outputs), and J, (signals, points, outputs, latents), both
+            differentiable where gradients are enabled.
+        """
+        shifts = self.modulation(latents)[:, None].expand(-1, coordinates.shape[-2], -1)
+        return self._linearised(coordinates, shifts)
+
+    def _linearised(self, coordinates: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate f and J, with shifts of every point's own: (..., points, shifts)."""
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
-            shifts = self.modulation.bias.expand(len(coordinates), -1)
-            if not shifts.requires_grad:
+            if not (keep and shifts.requires_grad):
                 shifts = shifts.detach().requires_grad_()
             f = self._shifted(coordinates, shifts)
             sweeps = [
                 torch.autograd.grad(c.sum(), shifts, create_graph=keep, retain_graph=True)[0]
                 for c in f.unbind(-1)
             ]
-        jacobian = torch.stack(sweeps, dim=1) @ self.modulation.weight
+        jacobian = torch.stack(sweeps, dim=-2) @ self.modulation.weight
         return (f, jacobian) if keep else (f.detach(), jacobian.detach())
 
     def _shifted(self, hidden: Tensor, shifts: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from functory.configuration import Config
 from functory.fields.coordinates import CoordinatesKind
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
-from functory.metalearning.solvers import GradientDescent, GradientSteps, SolverConfig, build_solver
+from functory.metalearning.solvers import GradientDescent, Solver, SolverConfig, build_solver
 from functory.quality import psnr
 from functory.signals import Signals
 from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
@@ -40,7 +40,7 @@ class MetaLearning(Config):
 class MetaModel(nn.Module):
     """What is learned in the outer loop: the base network and the solver's own parameters."""
 
-    def __init__(self, network: LatentModulatedSiren, solver: GradientSteps) -> None:
+    def __init__(self, network: LatentModulatedSiren, solver: Solver) -> None:
         super().__init__()
         self.network, self.solver = network, solver
 

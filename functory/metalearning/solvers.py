@@ -1,6 +1,7 @@
 """Inner solvers: from a base network and signals to the modulations of those signals."""
 
-from typing import Annotated, Literal, Protocol
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -11,7 +12,7 @@ from functory.configuration import Config
 from functory.fields.siren import LatentModulatedSiren
 from functory.signals import Signals
 
-__all__ = ["GradientDescent", "MetaSGD", "Solver", "SolverConfig", "build_solver"]
+__all__ = ["GaussNewton", "GradientDescent", "MetaSGD", "Solver", "SolverConfig", "build_solver"]
 
 
 class GradientDescent(Config):
@@ -44,20 +45,42 @@ class MetaSGD(Config):
     """Recompute each step in the backward pass: memory of one step instead of all."""
 
 
-SolverConfig = Annotated[GradientDescent | MetaSGD, Field(discriminator="kind")]
+class GaussNewton(Config):
+    """Damped Gauss-Newton steps: each solves the problem linearised in the modulations.
+
+    No paper has it. At phi = 0 one Jacobian serves all signals, and nothing is of second order.
+    """
+
+    kind: Literal["gauss-newton"] = "gauss-newton"
+    steps: PositiveInt = 1
+    """Steps, in training and by default in fitting; the second and later linearise each signal."""
+    damping: PositiveFloat = 1e-4
+    """What is added to the diagonal of the normal equations, of the mean over points and outputs.
+
+    It needs no learning: to scale the modulation matrix is the same as to change it.
+    """
 
 
-class Solver(Protocol):
-    """What fits modulations; `parameters()` are learned in the outer loop with the network's."""
+SolverConfig = Annotated[GradientDescent | MetaSGD | GaussNewton, Field(discriminator="kind")]
 
-    def __call__(
+
+class Solver(nn.Module, ABC):
+    """What fits modulations; `parameters()` are learned in the outer loop with the network's.
+
+    What is learned has one value for each latent.
+    """
+
+    @abstractmethod
+    def forward(
         self, network: LatentModulatedSiren, signals: Signals, steps: int | None = None
     ) -> Tensor:
         """Return the modulations, (signals, latents); differentiable where gradients are on."""
-        ...
+
+    def project(self) -> None:
+        """Bring what is learned back into its range, after an outer step."""
 
 
-class GradientSteps(nn.Module):
+class GradientSteps(Solver):
     """Gradient descent on each signal's mean squared error, from phi = 0.
 
     Only phi moves. In training the graph of every step is kept, so that the outer gradient is of
@@ -114,6 +137,57 @@ class GradientSteps(nn.Module):
         return phi - self.step_size * gradient
 
 
-def build_solver(config: GradientDescent | MetaSGD, latents: int) -> GradientSteps:
+class GaussNewtonSteps(Solver):
+    """Steps phi + (J'J/n + damping I)^-1 (J'r/n - damping phi), from phi = 0.
+
+    n counts the observed points times outputs. The normal equations square the condition number of
+    J, so they are solved in double precision.
+    """
+
+    def __init__(self, config: GaussNewton) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(
+        self, network: LatentModulatedSiren, signals: Signals, steps: int | None = None
+    ) -> Tensor:
+        """Return the modulations, (signals, latents)."""
+        f, jacobian = network.at_origin(signals.points)
+        phi = f.new_zeros(len(signals), jacobian.shape[-1])
+        phi = self._step(f, jacobian, signals, phi)
+        for _ in range((self.config.steps if steps is None else steps) - 1):
+            f, jacobian = network.linearised(signals.points, phi)
+            phi = self._step(f, jacobian, signals, phi)
+        return phi
+
+    def _step(self, f: Tensor, jacobian: Tensor, signals: Signals, phi: Tensor) -> Tensor:
+        """Return the next phi; J is (points, outputs, latents), or one for each signal."""
+        residual = signals.features - f
+        if signals.observed is not None:
+            residual = residual * signals.observed
+            jacobian = jacobian * signals.observed[..., None]
+            count = signals.observed.sum((1, 2)).clamp(min=1)[:, None, None] * f.shape[-1]
+        else:
+            count = f.new_full((), residual[0].numel())
+        # long products in the given precision, short solutions in double
+        rows = jacobian.flatten(-3, -2)
+        normal = (rows.mT @ rows / count).double()
+        if rows.ndim == 2:
+            right = residual.flatten(1) @ rows / count
+        else:
+            right = (rows.mT @ residual.flatten(1)[..., None] / count).squeeze(-1)
+        damping = self.config.damping
+        normal = normal + damping * torch.eye(normal.shape[-1], device=f.device).double()
+        factor = torch.linalg.cholesky(normal)
+        right = (right - damping * phi).double()
+        # one factor for all signals has them as columns
+        if factor.ndim == 2:
+            return phi + torch.cholesky_solve(right.mT, factor).mT.to(phi.dtype)
+        return phi + torch.cholesky_solve(right[..., None], factor).squeeze(-1).to(phi.dtype)
+
+
+def build_solver(config: GradientDescent | MetaSGD | GaussNewton, latents: int) -> Solver:
     """Build the solver that a configuration names."""
+    if isinstance(config, GaussNewton):
+        return GaussNewtonSteps(config)
     return GradientSteps(config, latents)

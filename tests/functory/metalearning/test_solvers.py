@@ -6,9 +6,16 @@ from torch import Tensor
 
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
-from functory.metalearning.solvers import GradientDescent, GradientSteps, MetaSGD, build_solver
+from functory.metalearning.solvers import (
+    GaussNewton,
+    GradientDescent,
+    GradientSteps,
+    MetaSGD,
+    build_solver,
+)
 from functory.signals import Signals
 
+ROBUST = [GradientDescent(), GaussNewton(steps=2)]
 CONFIG = SirenConfig(latents=5, width=12, depth=4, omega_0=15)
 
 
@@ -64,6 +71,7 @@ def test_gradient_descent_is_cavia(
 def test_meta_sgd_learns_its_step_sizes(network: LatentModulatedSiren) -> None:
     data = signals()
     solver = build_solver(MetaSGD(), 5).double()
+    assert isinstance(solver, GradientSteps)
     assert isinstance(solver.step_size, torch.nn.Parameter)
     assert ((solver.step_size >= 0.005) & (solver.step_size <= 0.1)).all()
     phi = solver(network, data)
@@ -77,21 +85,30 @@ def test_meta_sgd_learns_its_step_sizes(network: LatentModulatedSiren) -> None:
     assert solver.step_size.tolist() == [0, 0.5, 1, 0, 1]
 
 
-def test_signals_do_not_see_each_other(network: LatentModulatedSiren) -> None:
-    data, solver = signals(gaps=True), build_solver(GradientDescent(), 5).double()
+@pytest.mark.parametrize("config", ROBUST)
+def test_signals_do_not_see_each_other(
+    network: LatentModulatedSiren, config: GradientDescent | GaussNewton
+) -> None:
+    data, solver = signals(gaps=True), build_solver(config, 5).double()
     together = solver(network, data)
     alone = torch.cat([solver(network, data.take(slice(i, i + 1))) for i in range(3)])
     torch.testing.assert_close(together, alone)
 
 
-def test_points_may_be_permuted(network: LatentModulatedSiren) -> None:
-    data, solver = signals(gaps=True), build_solver(GradientDescent(), 5).double()
+@pytest.mark.parametrize("config", ROBUST)
+def test_points_may_be_permuted(
+    network: LatentModulatedSiren, config: GradientDescent | GaussNewton
+) -> None:
+    data, solver = signals(gaps=True), build_solver(config, 5).double()
     order = torch.randperm(20)
     torch.testing.assert_close(solver(network, data.at(order)), solver(network, data))
 
 
-def test_unobserved_values_do_not_matter(network: LatentModulatedSiren) -> None:
-    data, solver = signals(gaps=True), build_solver(GradientDescent(), 5).double()
+@pytest.mark.parametrize("config", ROBUST)
+def test_unobserved_values_do_not_matter(
+    network: LatentModulatedSiren, config: GradientDescent | GaussNewton
+) -> None:
+    data, solver = signals(gaps=True), build_solver(config, 5).double()
     assert data.observed is not None
     other = Signals(data.points, data.features + 7 * (1 - data.observed), data.observed)
     torch.testing.assert_close(solver(network, other), solver(network, data))
@@ -104,9 +121,60 @@ def test_fitting_needs_no_graph_and_improves(
     data, solver = signals(), build_solver(config, 5).double()
     network.requires_grad_(False)
     phi, statistics = fit(network, solver, data, weights=torch.ones(20).double())
-    assert isinstance(solver, GradientSteps)
     assert not phi.requires_grad
     at_zero = data.squared_error(network(data.points, torch.zeros(3, 5).double()))
     assert (statistics["mse"] < at_zero).all()
     longer = fit(network, solver, data, steps=20, weights=torch.ones(20).double())[1]
     assert (longer["mse"] < statistics["mse"]).all()
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_gauss_newton_is_ridge_regression_on_the_jacobian(
+    network: LatentModulatedSiren, gaps: bool
+) -> None:
+    data, damping = signals(gaps), 1e-3
+    found = build_solver(GaussNewton(damping=damping), 5)(network, data)
+    f, jacobian = network.at_origin(data.points)
+    for i in range(len(data)):
+        seen = (
+            torch.ones(20, dtype=torch.bool)
+            if data.observed is None
+            else data.observed[i, :, 0] > 0
+        )
+        rows = jacobian[seen].flatten(0, 1)
+        residual = (data.features[i] - f)[seen].flatten()
+        # the same problem as one of plain least squares, with rows that pull to zero
+        pull = (damping * len(rows)) ** 0.5 * torch.eye(5).double()
+        system = torch.cat([rows, pull]), torch.cat([residual, torch.zeros(5).double()])
+        expected = torch.linalg.lstsq(system[0], system[1][:, None]).solution[:, 0]
+        torch.testing.assert_close(found[i], expected)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_more_gauss_newton_steps_find_a_stationary_point(
+    network: LatentModulatedSiren, gaps: bool
+) -> None:
+    data, config = signals(gaps), GaussNewton(steps=200, damping=3)
+    phi = build_solver(config, 5)(network.requires_grad_(False), data).detach().requires_grad_()
+    objective = data.squared_error(network(data.points, phi)).sum() + 3 * phi.square().sum()
+    (gradient,) = torch.autograd.grad(objective, phi)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-8, rtol=0)
+
+
+def test_the_outer_gradient_of_gauss_newton_is_exact(network: LatentModulatedSiren) -> None:
+    data, solver = signals(gaps=True), build_solver(GaussNewton(steps=2), 5)
+    weight = network.hidden[1].weight
+    assert isinstance(weight, torch.nn.Parameter)
+
+    def loss() -> Tensor:
+        return data.squared_error(network(data.points, solver(network, data))).mean()
+
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():
+        weight += 1e-6 * direction
+        above = loss()
+        weight -= 2e-6 * direction
+        below = loss()
+    slope = (above - below) / 2e-6
+    torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-10)
