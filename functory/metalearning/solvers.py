@@ -48,7 +48,7 @@ class MetaSGD(Config):
 class GaussNewton(Config):
     """Damped Gauss-Newton steps: each solves the problem linearised in the modulations.
 
-    No paper has it. At phi = 0 one Jacobian serves all signals, and nothing is of second order.
+    Not of the papers. At phi = 0 one Jacobian serves all signals, and nothing is of second order.
     """
 
     kind: Literal["gauss-newton"] = "gauss-newton"
