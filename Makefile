@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench clean
+.PHONY: help run test test-slow lint format bench bench-solver clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ bench: $(INSTALLED)  ## Compare with the published method (an hour), and measure
 	$(BIN)/python benchmarks/published_method.py
 	$(BIN)/python benchmarks/prepare_memory.py
 	$(BIN)/python benchmarks/orchestration.py
+
+bench-solver: $(INSTALLED)  ## Compare inner solvers and principal components (ten minutes)
+	$(BIN)/python benchmarks/solver.py short
+	$(BIN)/python benchmarks/encoding.py
 
 clean:  ## Remove the virtual environment (the store stays)
 	rm -rf $(VENV)

@@ -23,6 +23,7 @@ import xarray as xr
 from functory.fields.coordinates import coordinates_for
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
+from functory.metalearning.gradient_steps import GradientDescent
 from functory.metalearning.outer import MetaLearning, build_model, meta_learn, outer_loss
 from functory.quality import psnr
 from functory.signals import Signals
@@ -34,6 +35,8 @@ PUBLISHED = {150: 28.6, 300: 30.1, 600: 31.6, 1200: 32.7}
 def recipe(seed: int, steps: int) -> MetaLearning:
     return MetaLearning(
         network=SirenConfig(latents=8, width=64, depth=5, omega_0=30),
+        solver=GradientDescent(steps=3, step_size=1e-2),
+        tangent=None,
         optimisation=Optimisation(
             steps=steps,
             batch=16,

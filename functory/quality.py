@@ -1,7 +1,6 @@
 """How good a representation is: PSNR, and errors in the data's own units."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from functory.signals import Signals
 
-__all__ = ["area_weights", "error_statistics", "psnr"]
+__all__ = ["error_statistics", "psnr"]
 
 
 def psnr(squared_errors: Tensor | np.ndarray) -> float:
@@ -19,18 +18,6 @@ def psnr(squared_errors: Tensor | np.ndarray) -> float:
     """
     mean = float(squared_errors.mean())
     return math.inf if mean == 0 else -10 * math.log10(mean)
-
-
-def area_weights(grid: Mapping[str, np.ndarray]) -> Tensor:
-    """Return the (points,) weights of a grid, cos latitude where there is one, of mean one."""
-    factors = [
-        np.cos(np.deg2rad(values)) if name == "latitude" else np.ones(len(values))
-        for name, values in grid.items()
-    ]
-    weights = np.clip(factors[0], 0, None)
-    for factor in factors[1:]:
-        weights = np.multiply.outer(weights, factor)
-    return torch.from_numpy((weights / weights.mean()).ravel().astype(np.float32))
 
 
 def error_statistics(signals: Signals, prediction: Tensor, weights: Tensor) -> dict[str, Tensor]:
@@ -48,9 +35,10 @@ def error_statistics(signals: Signals, prediction: Tensor, weights: Tensor) -> d
     error = error * observed
     area = observed * weights[:, None]
     count, total = observed.sum(1), area.sum(1)
+    squared = error.square().sum(1) / count
     return {
-        "mse": signals.squared_error(prediction),
-        "squared": error.square().sum(1) / count,
+        "mse": squared.mean(1),
+        "squared": squared,
         "bias": error.sum(1) / count,
         "largest": error.abs().amax(1),
         "squared_weighted": (error.square() * area).sum(1) / total,

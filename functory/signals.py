@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from functory.errors import InputError
-from functory.fields.coordinates import Coordinates
+from functory.fields.coordinates import Coordinates, area_weights
 
 __all__ = ["Signals", "sample_dimension", "signal_variables", "signals_of", "split_indices"]
 
@@ -19,49 +19,72 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Signals:
-    """A batch or a whole data set of signals that share their coordinates.
+    """A batch or a whole data set of signals.
 
-    `points` is (points, inputs); `features` is (signals, points, outputs), normalised to about
-    [0, 1]; `observed` is (signals, points, 1), 0 where a signal has a gap (its feature is 0 there),
-    or None where there are no gaps.
+    `points` is (points, inputs) where all signals share their coordinates, else (signals, points,
+    inputs); `features` is (signals, points, outputs), normalised to about [0, 1]; `observed` is
+    (signals, points, 1), 0 where a signal has a gap (its feature is 0 there) or is shorter than
+    others, or None where there are no gaps; `area` is (points,), what each point counts in errors
+    and fits, or None where all count the same.
     """
 
     points: Tensor
     features: Tensor
     observed: Tensor | None = None
+    area: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, samples: Tensor | slice) -> Self:
         """Return some of the signals."""
-        observed = None if self.observed is None else self.observed[samples]
-        return replace(self, features=self.features[samples], observed=observed)
-
-    def at(self, points: Tensor) -> Self:
-        """Return all signals at some of the points."""
-        observed = None if self.observed is None else self.observed[:, points]
         return replace(
-            self, points=self.points[points], features=self.features[:, points], observed=observed
+            self,
+            points=self.points if self.points.ndim == 2 else self.points[samples],
+            features=self.features[samples],
+            observed=None if self.observed is None else self.observed[samples],
+        )
+
+    def at(self, points: Tensor | slice) -> Self:
+        """Return all signals at some of the points."""
+        return replace(
+            self,
+            points=self.points[..., points, :],
+            features=self.features[:, points],
+            observed=None if self.observed is None else self.observed[:, points],
+            area=None if self.area is None else self.area[points],
         )
 
     def to(self, device: torch.device) -> Self:
         """Return the signals on a device."""
-        observed = None if self.observed is None else self.observed.to(device)
         return replace(
             self,
             points=self.points.to(device),
             features=self.features.to(device),
-            observed=observed,
+            observed=None if self.observed is None else self.observed.to(device),
+            area=None if self.area is None else self.area.to(device),
         )
 
+    def weights(self) -> Tensor | None:
+        """Return what each point counts, (signals or 1, points, 1), or None if all are equal."""
+        if self.area is None:
+            return self.observed
+        area = self.area[None, :, None]
+        return area if self.observed is None else area * self.observed
+
+    def count(self) -> Tensor:
+        """Return how many values each signal has, as weighted, (signals or 1,)."""
+        weights, (_, points, outputs) = self.weights(), self.features.shape
+        if weights is None:
+            return self.features.new_tensor([points * outputs])
+        return weights.sum((1, 2)).clamp(min=torch.finfo(weights.dtype).tiny) * outputs
+
     def squared_error(self, prediction: Tensor) -> Tensor:
-        """Return each signal's mean squared error over its observed points and features."""
-        error = (prediction - self.features).square()
-        if self.observed is None:
-            return error.mean((1, 2))
-        count = self.observed.sum((1, 2)).clamp(min=1) * error.shape[-1]
-        return (error * self.observed).sum((1, 2)) / count
+        """Return each signal's mean squared error over its points, as weighted, and features."""
+        error, weights = (prediction - self.features).square(), self.weights()
+        if weights is not None:
+            error = error * weights
+        return error.sum((1, 2)) / self.count()
 
 
 def signal_variables(dataset: xr.Dataset) -> list[str]:
@@ -79,8 +102,10 @@ def split_indices(dataset: xr.Dataset, splits: Sequence[str]) -> np.ndarray:
     return np.flatnonzero(np.isin(dataset["split"].values, splits))
 
 
-def signals_of(dataset: xr.Dataset, coordinates: Coordinates) -> Signals:
+def signals_of(dataset: xr.Dataset, coordinates: Coordinates, by_area: bool = False) -> Signals:
     """Read a signal set (or a selection of one) into normalised points and features.
+
+    With `by_area`, points count as the area that they stand for: by cos latitude.
 
     Raises
     ------
@@ -89,7 +114,9 @@ def signals_of(dataset: xr.Dataset, coordinates: Coordinates) -> Signals:
     """
     sample, names = sample_dimension(dataset), signal_variables(dataset)
     axes = coordinates.axes
-    points = coordinates.points({name: dataset[name].values for name in axes})
+    grid = {name: dataset[name].values for name in axes}
+    points = torch.from_numpy(coordinates.points(grid))
+    area = torch.from_numpy(area_weights(grid)) if by_area else None
     channels = []
     for name in names:
         array = dataset[name].transpose(sample, *axes)
@@ -99,11 +126,11 @@ def signals_of(dataset: xr.Dataset, coordinates: Coordinates) -> Signals:
     features = torch.from_numpy(np.stack(channels, axis=-1))
     missing = torch.isnan(features)
     if not missing.any():
-        return Signals(torch.from_numpy(points), features)
+        return Signals(points, features, area=area)
     if dataset.attrs["mask"] != "observed":
         raise InputError(
             f"{int(missing.sum())} values of the signal set are missing although its mask is "
             f"'{dataset.attrs['mask']}'; publish it again with mask 'observed'."
         )
     observed = (~missing.any(-1, keepdim=True)).to(features.dtype)
-    return Signals(torch.from_numpy(points), features.nan_to_num(0.0), observed)
+    return Signals(points, features.nan_to_num(0.0), observed, area)

@@ -1,6 +1,5 @@
 """The one training loop: progress, checkpoints, resume, choice of the best, divergence guard."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from safetensors.torch import load, save
+from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 
+from functory.checkpoints import pack, unpack
 from functory.configuration import Config
 from functory.errors import DivergenceError
 from functory.progress import progress
@@ -25,14 +25,16 @@ RESTARTS = 3  # a run that diverges at an eighth of its rate will not be saved b
 
 
 class Optimisation(Config):
-    """How a model is trained: Adam with a schedule of learning rates."""
+    """How a model is trained: an optimiser with a schedule of learning rates."""
 
     steps: PositiveInt
     """Optimiser steps."""
     batch: PositiveInt
     """Samples per step."""
     rate: PositiveFloat
-    """Adam's learning rate (at its highest, where a schedule changes it)."""
+    """The learning rate (at its highest, where a schedule changes it)."""
+    optimiser: Literal["adam", "soap"] = "adam"
+    """Adam, or Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024)."""
     schedule: Literal["constant", "cosine", "inverse-sqrt"] = "constant"
     """How the rate falls after the warm-up: not, to zero as a cosine, or as 1/sqrt(step)."""
     warmup: NonNegativeInt = 0
@@ -83,6 +85,14 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+def build_optimiser(groups: list[dict[str, Any]], config: Optimisation) -> torch.optim.Optimizer:
+    """Build the optimiser that a configuration names."""
+    if config.optimiser == "soap":
+        # a dimension beyond this costs more to precondition than it gains
+        return SOAP(groups, lr=config.rate, weight_decay=0.0, max_precondition_dim=2048)
+    return torch.optim.Adam(groups, lr=config.rate)
+
+
 def batch(samples: int, size: int, seed: int, step: int) -> Tensor:
     """Return the sample indices of one step: shuffled epochs, a pure function of its arguments."""
     size = min(size, samples)
@@ -122,7 +132,7 @@ def train(
         The loss of one step; everything random in it must come from the step's generator or from
         torch's default generator, which is seeded for every step.
     groups
-        Adam's parameter groups, where not all parameters share one rate.
+        Parameter groups, where not all parameters share one rate.
     evaluate
         Held-out measurements; `select` names the one whose largest value chooses the parameters
         that the model ends with.
@@ -170,10 +180,9 @@ class _Run:
         checkpoint: Path | None,
     ) -> None:
         self.model, self.optimisation, self.checkpoint = model, optimisation, checkpoint
-        self.adam = torch.optim.Adam(
-            [dict(g) for g in groups] if groups else model.parameters(), lr=optimisation.rate
-        )
-        self.full_rates = [group["lr"] for group in self.adam.param_groups]
+        trained = [dict(g) for g in groups] if groups else [{"params": list(model.parameters())}]
+        self.optimiser = build_optimiser(trained, optimisation)
+        self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.step, self.scale, self.losses = 0, 1.0, list[float]()
         self.history = History()
         self.best: dict[str, Tensor] = {}
@@ -185,21 +194,21 @@ class _Run:
         """Take one step; return its loss, or None where something was not finite."""
         seed, clip = self.optimisation.seed, self.optimisation.clip
         factor = self.scale * self.optimisation.factor(self.step)
-        for group, rate in zip(self.adam.param_groups, self.full_rates, strict=True):
+        for group, rate in zip(self.optimiser.param_groups, self.full_rates, strict=True):
             group["lr"] = rate * factor
         self.model.train()
-        self.adam.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         generator = _generator(seed, self.step, salt=2)
         devices = [p.device for p in self.model.parameters() if p.is_cuda][:1]
         with torch.random.fork_rng(devices):
             torch.manual_seed(generator.initial_seed())
             value = loss(Step(self.step, generator))
             value.backward()
-        parameters = [p for group in self.adam.param_groups for p in group["params"]]
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
         if not (torch.isfinite(value) and torch.isfinite(norm)):
             return None
-        self.adam.step()
+        self.optimiser.step()
         if after_step is not None:
             after_step()
         self.step += 1
@@ -254,32 +263,21 @@ class _Run:
             self._unpack(self.snapshot)
 
     def _pack(self) -> bytes:
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best/{k}": v for k, v in self.best.items()}
-        for i, values in self.adam.state_dict()["state"].items():
-            tensors |= {f"adam/{i}/{name}": value for name, value in values.items()}
-        rest = {
-            "step": self.step,
-            "scale": self.scale,
-            "losses": self.losses,
-            "history": asdict(self.history),
-        }
-        tensors["rest"] = torch.tensor(list(json.dumps(rest).encode()), dtype=torch.uint8)
-        return save({k: v.detach().contiguous() for k, v in tensors.items()})
+        return pack(
+            {
+                "model": self.model.state_dict(),
+                "best": self.best,
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "scale": self.scale,
+                "losses": self.losses,
+                "history": asdict(self.history),
+            }
+        )
 
     def _unpack(self, packed: bytes) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
-        tensors = load(packed)
-        rest = json.loads(bytes(tensors.pop("rest").tolist()))
-        for key, tensor in tensors.items():
-            part, name = key.split("/", 1)
-            parts[part][name] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.best = parts["best"]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in parts["adam"].items():
-            i, name = key.split("/")
-            moments.setdefault(int(i), {})[name] = tensor
-        self.adam.load_state_dict({**self.adam.state_dict(), "state": moments})
-        self.step, self.scale, self.losses = rest["step"], rest["scale"], rest["losses"]
-        self.history = History(**rest["history"])
+        state = unpack(packed)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best, self.step, self.scale = state["best"], state["step"], state["scale"]
+        self.losses, self.history = state["losses"], History(**state["history"])

@@ -16,16 +16,18 @@ from prefect.context import TaskRunContext
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from functory.fields.coordinates import area_weights
 from functory.metalearning.fitting import Fitting, fit
 from functory.metalearning.outer import MetaLearning
 from functory.metalearning.solvers import build_solver
 from functory.progress import progress
-from functory.quality import area_weights, psnr
+from functory.quality import psnr
 from functory.signals import sample_dimension, signals_of, split_indices
 from functory.training import resolve_device
 from storage.functaset import share_network, write_modulations
 from storage.networks import FittedNetwork, read_network
 from storage.references import Reference
+from tasks.null import null_model
 from tasks.stage import Outcome, Work, stage
 
 __all__ = ["fit_all"]
@@ -49,9 +51,9 @@ def fit_chunk(
     modulations, statistics = fit(
         copy.deepcopy(fitted.network).to(device),
         solver.to(device),
-        signals_of(part, fitted.coordinates).to(device),
+        signals_of(part, fitted.coordinates, learned.by_area).to(device),
         config.steps,
-        area_weights(fitted.grid).to(device),
+        torch.from_numpy(area_weights(fitted.grid)).to(device),
     )
     found = {"modulation": modulations, **statistics}
     partial = target.with_suffix(".partial")
@@ -62,7 +64,7 @@ def fit_chunk(
 fit_chunk_task = task(name="fit_chunk", cache_policy=NO_CACHE)(fit_chunk)
 
 
-@stage("functasets", version=1)
+@stage("functasets", version=2)
 def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference) -> Outcome:
     """Fit every signal of every split with the network fixed."""
     learned = MetaLearning(**work.record(network).configuration)
@@ -101,7 +103,11 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
     }
     write_modulations(work.result, fits["modulation"], coordinates, quality, fitted, attributes)
     share_network(work.path(network), work.result)
-    return Outcome(work.licence(signals), _summary(dataset, fits, quality))
+    summary = _summary(dataset, fits, quality)
+    null = null_model(dataset, fitted.coordinates, summary["latents"])
+    test = signals_of(dataset.isel({sample: split_indices(dataset, ["test"])}), fitted.coordinates)
+    summary["psnr_principal_components"] = psnr(null.squared_error(test))
+    return Outcome(work.licence(signals), summary)
 
 
 def _each(chunks: Iterable[tuple[Any, ...]]) -> Iterator[None]:

@@ -21,7 +21,7 @@ __all__ = ["metalearn"]
 MEASURED = 32  # held-out signals that the learning curve is measured on
 
 
-@stage("networks", version=1)
+@stage("networks", version=2)
 def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     """Learn a base network on which modulations are found in a few steps."""
     dataset = xr.open_zarr(work.path(signals))
@@ -44,8 +44,8 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
         )
     some = held_out[np.unique(np.linspace(0, len(held_out) - 1, MEASURED).astype(int))]
     model, history = meta_learn(
-        signals_of(training, coordinates),
-        signals_of(dataset.isel({sample: some}), coordinates),
+        signals_of(training, coordinates, config.by_area),
+        signals_of(dataset.isel({sample: some}), coordinates, config.by_area),
         config,
         work.checkpoint,
     )

@@ -29,7 +29,7 @@ class Reporting(Config):
     """How many times finer than in training one field is decoded."""
 
 
-@stage("reports", version=1)
+@stage("reports", version=2)
 def report(
     work: Work,
     config: Reporting,
@@ -90,6 +90,7 @@ def report(
 def summary_table(summaries: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the short table of a run, as labels and values."""
     fit, rate, prior = (summaries[stage] for stage in ("fit", "entropy", "prior"))
+    null = rate["principal_components"]
     test, unit = fit["test"], "°C" if fit["units"] == "K" else fit["units"]
 
     def both(name: str) -> str:
@@ -99,7 +100,11 @@ def summary_table(summaries: Mapping[str, Mapping[str, Any]]) -> list[tuple[str,
     return [
         ("signals", f"{fit['signals']:,}"),
         ("latents", f"{fit['latents']}"),
-        ("test PSNR", f"{fit['psnr']['test']:.2f} dB"),
+        (
+            "test PSNR",
+            f"{fit['psnr']['test']:.2f} dB ({fit['psnr_principal_components']:.2f} dB with as many "
+            "principal components)",
+        ),
         ("test RMSE", both("rmse")),
         ("test bias", both("bias")),
         ("test maximum error", f"{test['maximum_error']:.2f} {unit}"),
@@ -107,6 +112,10 @@ def summary_table(summaries: Mapping[str, Mapping[str, Any]]) -> list[tuple[str,
             "bits per field",
             f"{rate['coded_bits_per_field']:.1f} coded at {rate['bits_per_latent']} bits a latent "
             f"({rate['coded_bits_per_point']:.4f} a grid point, {rate['psnr']:.2f} dB)",
+        ),
+        (
+            "principal components",
+            f"{null['coded_bits_per_field']:.1f} coded at as many bits ({null['psnr']:.2f} dB)",
         ),
         ("bits per field, flow", f"{rate['flow_bits_per_field']:.1f} (cross-entropy)"),
         (

@@ -9,7 +9,15 @@ from pydantic import Field
 from functory.configuration import Config
 from functory.errors import InputError
 
-__all__ = ["Axis", "Box", "Coordinates", "CoordinatesKind", "Sphere", "coordinates_for"]
+__all__ = [
+    "Axis",
+    "Box",
+    "Coordinates",
+    "CoordinatesKind",
+    "Sphere",
+    "area_weights",
+    "coordinates_for",
+]
 
 CoordinatesKind = Literal["sphere", "box", "pixel-centres"]
 
@@ -108,6 +116,18 @@ def coordinates_for(
     if kind == "sphere":
         return Sphere()
     return Box(box=tuple(Axis.over(name, np.asarray(at[name]), kind) for name in axes))
+
+
+def area_weights(grid: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the (points,) weights of a grid, cos latitude where there is one, of mean one."""
+    factors = [
+        np.cos(np.deg2rad(values)) if name == "latitude" else np.ones(len(values))
+        for name, values in grid.items()
+    ]
+    weights = np.clip(factors[0], 0, None)
+    for factor in factors[1:]:
+        weights = np.multiply.outer(weights, factor)
+    return (weights / weights.mean()).ravel().astype(np.float32)
 
 
 def _grid(at: Mapping[str, np.ndarray], axes: Sequence[str]) -> tuple[np.ndarray, ...]:

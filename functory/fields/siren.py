@@ -83,7 +83,15 @@ class LatentModulatedSiren(nn.Module):
             f, (points, outputs), and J, (points, outputs, latents), both differentiable in the
             parameters where gradients are enabled.
         """
-        return self._linearised(coordinates, self.modulation.bias.expand(len(coordinates), -1))
+        f, sensitivities = self.sensitivities(coordinates)
+        return f, sensitivities @ self.modulation.weight
+
+    def sensitivities(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate f and df/ds, its derivative in all shifts, at phi = 0.
+
+        Parameters and returns are those of `at_origin`, with shifts in the place of latents.
+        """
+        return self._swept(coordinates, self.modulation.bias.expand(len(coordinates), -1))
 
     def linearised(self, coordinates: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the functions of a batch of signals, and each one's Jacobian J = df/dphi.
@@ -102,10 +110,11 @@ class LatentModulatedSiren(nn.Module):
             differentiable where gradients are enabled.
         """
         shifts = self.modulation(latents)[:, None].expand(-1, coordinates.shape[-2], -1)
-        return self._linearised(coordinates, shifts)
+        f, sensitivities = self._swept(coordinates, shifts)
+        return f, sensitivities @ self.modulation.weight
 
-    def _linearised(self, coordinates: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate f and J, with shifts of every point's own: (..., points, shifts)."""
+    def _swept(self, coordinates: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate f and df/ds, with shifts of every point's own: (..., points, shifts)."""
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             if not (keep and shifts.requires_grad):
@@ -115,8 +124,8 @@ class LatentModulatedSiren(nn.Module):
                 torch.autograd.grad(c.sum(), shifts, create_graph=keep, retain_graph=True)[0]
                 for c in f.unbind(-1)
             ]
-        jacobian = torch.stack(sweeps, dim=-2) @ self.modulation.weight
-        return (f, jacobian) if keep else (f.detach(), jacobian.detach())
+        sensitivities = torch.stack(sweeps, dim=-2)
+        return (f, sensitivities) if keep else (f.detach(), sensitivities.detach())
 
     def _shifted(self, hidden: Tensor, shifts: Tensor) -> Tensor:
         """Apply all layers, with all their shifts side by side in the last dimension."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from functory.configuration import Config
 from functory.fields.siren import LatentModulatedSiren
-from functory.metalearning.solvers import Solver
+from functory.metalearning.solver import Solver
 from functory.quality import error_statistics
 from functory.signals import Signals
 from functory.training import Device
@@ -43,14 +43,15 @@ def fit(
         given (points,) weights or equal ones.
     """
     if weights is None:
-        weights = torch.ones(len(signals.points), device=signals.points.device)
-    size = max(1, VALUES // (len(signals.points) * network.config.width))
+        weights = torch.ones(signals.features.shape[1], device=signals.points.device)
+    size = max(1, VALUES // (signals.features.shape[1] * network.config.width))
     modulations, rows = [], []
-    for start in range(0, len(signals), size):
-        part = signals.take(slice(start, start + size))
-        with torch.no_grad():
-            phi = solver(network, part, steps)
+    with torch.no_grad():
+        first = solver.first_step(network, signals)  # of all signals: they share its Jacobian
+        for start in range(0, len(signals), size):
+            part = signals.take(slice(start, start + size))
+            phi = solver.refine(network, part, first[start : start + size], steps)
             rows.append(error_statistics(part, network(part.points, phi), weights))
-        modulations.append(phi)
+            modulations.append(phi)
     statistics = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
     return torch.cat(modulations), statistics

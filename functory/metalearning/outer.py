@@ -12,7 +12,11 @@ from functory.configuration import Config
 from functory.fields.coordinates import CoordinatesKind
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
-from functory.metalearning.solvers import GradientDescent, Solver, SolverConfig, build_solver
+from functory.metalearning.gauge import fix_gauge
+from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
+from functory.metalearning.solver import Solver
+from functory.metalearning.solvers import SolverConfig, build_solver
+from functory.metalearning.tangent import TangentLoss, TangentStart
 from functory.quality import psnr
 from functory.signals import Signals
 from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
@@ -25,14 +29,23 @@ class MetaLearning(Config):
 
     network: SirenConfig = SirenConfig()
     """Size of the base network."""
-    solver: SolverConfig = GradientDescent()
+    solver: SolverConfig = GaussNewton()
     """How modulations are found."""
-    optimisation: Optimisation = Optimisation(steps=1000, batch=16, rate=5e-4)
+    tangent: TangentStart | None = TangentStart()
+    """How the network's tangent space is aligned at first; null starts from random weights."""
+    optimisation: Optimisation = Optimisation(
+        steps=1000, batch=16, rate=1e-3, optimiser="soap", schedule="cosine", warmup=20
+    )
     """The outer loop."""
     coordinates: CoordinatesKind = "sphere"
     """What the network sees: the unit sphere, a box with ends at -1 and 1, or pixel centres."""
+    by_area: bool = False
+    """Whether errors count by cos latitude, in training and in fitting, or equally."""
     points: PositiveInt | None = None
-    """Points drawn for every outer step, the same for its signals; null takes all."""
+    """Points drawn for every outer step, the same for its signals; null takes all.
+
+    As many others measure the fit, as far as there are others.
+    """
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
@@ -72,12 +85,15 @@ def meta_learn(
     """Learn a base network and its solver (equations 4.8 and 4.9 of the thesis).
 
     The outer loss is the mean squared error of the fitted signals, of second order in the
-    parameters. `held_out` only measures: the last parameters are kept, not the best.
+    parameters. `held_out` only measures: the last parameters are kept, not the best. Where
+    nothing depends on it (with Gauss-Newton steps), the modulations' gauge is fixed at the end.
     """
     device = resolve_device(config.device)
     training, held_out = training.to(device), held_out.to(device)
     outputs = training.features.shape[-1]
     model = build_model(training.points.shape[-1], outputs, config).to(device)
+    if config.tangent is not None and not (checkpoint and checkpoint.exists()):
+        align_tangent(model.network, training, config, config.tangent, checkpoint, label)
     history = train(
         model,
         outer_loss(model, training, config),
@@ -88,7 +104,34 @@ def meta_learn(
         after_step=model.solver.project,
         checkpoint=checkpoint,
     )
+    if isinstance(model.solver, GaussNewtonSteps):
+        fix_gauge(model.network, model.solver, training)
     return model, history
+
+
+def align_tangent(
+    network: LatentModulatedSiren,
+    training: Signals,
+    config: MetaLearning,
+    tangent: TangentStart,
+    checkpoint: Path | None,
+    label: str,
+) -> None:
+    """Train the network's tangent space, and set the modulation matrix to the best one for it."""
+    objective = TangentLoss(training, config.network.latents, tangent.penalty)
+    changes = {"steps": tangent.steps, "rate": tangent.rate, "schedule": "cosine"}
+
+    def loss(step: Step) -> Tensor:
+        return objective(network, _draw(training, config.points, step)[0])
+
+    train(
+        network,
+        loss,
+        config.optimisation.model_copy(update=changes),
+        label=f"{label}, tangent",
+        checkpoint=checkpoint and checkpoint.with_suffix(".tangent"),
+    )
+    objective.solve(network)
 
 
 def outer_loss(
@@ -99,11 +142,19 @@ def outer_loss(
 
     def loss(step: Step) -> Tensor:
         signals = training.take(batch(len(training), size, seed, step.number))
-        count = len(signals.points)
-        if config.points is not None and config.points < count:
-            chosen = torch.randperm(count, generator=step.generator)[: config.points]
-            signals = signals.at(chosen)
-        phi = model.solver(model.network, signals)
-        return signals.squared_error(model.network(signals.points, phi)).mean()
+        fitted, measured = (signals.at(p) for p in _draw(signals, config.points, step))
+        phi = model.solver(model.network, fitted)
+        return measured.squared_error(model.network(measured.points, phi)).mean()
 
     return loss
+
+
+def _draw(signals: Signals, points: int | None, step: Step) -> tuple[Tensor | slice, ...]:
+    """Draw the points that signals are fitted at in a step, and those that measure the fit."""
+    count = signals.points.shape[-2]
+    if points is None or points >= count:
+        return slice(None), slice(None)
+    order = torch.randperm(count, generator=step.generator)
+    others = order[points:][:points]
+    # too few others would measure too roughly
+    return order[:points], others if 2 * len(others) >= points else order[:points]

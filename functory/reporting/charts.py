@@ -81,6 +81,10 @@ def rates(rates: xr.Dataset) -> Figure:
     """Draw the PSNR of quantised modulations against the bits that a field then takes."""
     figure = Figure((WIDTH, 4.2), layout="constrained")
     axes = _plain(figure.subplots())
+    null = rates.sel(representation="principal components", quantiser="per latent")
+    label = "as many principal components"
+    axes.plot(null["factorised_bits"], null["psnr"], "x-", color="0.6", label=label)
+    rates = rates.sel(representation="functions")
     for name, colour, marker in (("per data set", ORANGE, "s"), ("per latent", BLUE, "o")):
         curve = rates.sel(quantiser=name)
         x, y = curve["factorised_bits"].values, curve["psnr"].values

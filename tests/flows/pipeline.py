@@ -35,7 +35,8 @@ TINY: dict[str, Any] = {
     "preparation": {"split": {"method": "random-sizes", "train": 16, "validation": 4, "test": 4}},
     "metalearn": {
         "network": {"latents": 4, "width": 16, "depth": 3, "omega_0": 20},
-        "solver": {"kind": "meta-sgd"},
+        "solver": {"kind": "gauss-newton"},
+        "tangent": {"steps": 6},
         "optimisation": {
             "steps": 12,
             "batch": 4,

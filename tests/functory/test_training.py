@@ -15,6 +15,7 @@ from functory.training import Optimisation, Step, batch, train
 OPTIMISATION = Optimisation(
     steps=20, batch=4, rate=1e-2, schedule="cosine", warmup=3, checkpoint_every=5, evaluate_every=4
 )
+SOAP = OPTIMISATION.model_copy(update={"optimiser": "soap"})
 
 
 class Regression:
@@ -40,12 +41,12 @@ class Regression:
         return {"score": -float(error)}
 
     def run(
-        self, checkpoint: Path | None = None
+        self, checkpoint: Path | None = None, optimisation: Optimisation = OPTIMISATION
     ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
         history = train(
             self.model,
             self.loss,
-            OPTIMISATION,
+            optimisation,
             label="test",
             evaluate=self.evaluate,
             select="score",
@@ -54,13 +55,16 @@ class Regression:
         return self.model.state_dict(), history.rows
 
 
+@pytest.mark.parametrize("optimisation", [OPTIMISATION, SOAP], ids=["adam", "soap"])
 @pytest.mark.parametrize("stop_at", [0, 4, 5, 13, 19])
-def test_a_stopped_run_resumes_to_the_same_result(tmp_path: Path, stop_at: int) -> None:
-    weights, rows = Regression().run()
+def test_a_stopped_run_resumes_to_the_same_result(
+    tmp_path: Path, stop_at: int, optimisation: Optimisation
+) -> None:
+    weights, rows = Regression().run(optimisation=optimisation)
     checkpoint = tmp_path / "checkpoint.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        Regression(stop_at).run(checkpoint)
-    resumed, resumed_rows = Regression().run(checkpoint)
+        Regression(stop_at).run(checkpoint, optimisation)
+    resumed, resumed_rows = Regression().run(checkpoint, optimisation)
     assert resumed_rows == rows
     assert all(torch.equal(resumed[name], weights[name]) for name in weights)
 

@@ -48,12 +48,15 @@ def finer(field) -> xr.DataArray:
 
 
 def psnr_rates(psnr, unquantised=31.0) -> xr.Dataset:
+    dimensions = ("representation", "quantiser", "bits")
+    bits = [[90.0, 120, 150], [95.0, 130, 160]]
     return xr.Dataset(
+        {"psnr": (dimensions, [psnr, psnr]), "factorised_bits": (dimensions, [bits, bits])},
         {
-            "psnr": (("quantiser", "bits"), psnr),
-            "factorised_bits": (("quantiser", "bits"), [[90.0, 120, 150], [95.0, 130, 160]]),
+            "representation": ["functions", "principal components"],
+            "quantiser": ["per data set", "per latent"],
+            "bits": [3, 4, 5],
         },
-        {"quantiser": ["per data set", "per latent"], "bits": [3, 4, 5]},
         {"flow_bits": 110.0, "flow_bit_width": 4, "points": 288, "psnr_unquantised": unquantised},
     )
 
