@@ -74,7 +74,7 @@ DATASETS: dict[str, tuple[Callable[[], tuple[np.ndarray, np.ndarray]], int]] = {
     "canesm5": (canesm5, 12),
     "cifar10": (cifar10, 500),
     "mnist": (mnist, 1000),
-    "voxels": (voxels, 100),
+    "voxels": (voxels, 32),
 }
 
 
@@ -82,10 +82,15 @@ def read(name: str, seed: int = 0) -> tuple[Signals, Signals]:
     """Read a data set, split at random into training and test signals."""
     load, held_out = DATASETS[name]
     values, points = load()
-    order = np.random.default_rng(seed).permutation(len(values))
-    features = torch.from_numpy(values.reshape(len(values), -1, values.shape[-1])[order])
+    values = shuffled(values.reshape(len(values), -1, values.shape[-1]), seed)
+    features = torch.from_numpy(values)
     grid = torch.from_numpy(points)
     return Signals(grid, features[:-held_out]), Signals(grid, features[-held_out:])
+
+
+def shuffled(values: np.ndarray, seed: int) -> np.ndarray:
+    """Return values in the order in which `read` takes signals: training, then test."""
+    return values[np.random.default_rng(seed).permutation(len(values))]
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

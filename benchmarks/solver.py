@@ -13,18 +13,21 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
+from torch import Tensor
 
 from functory.metalearning.fitting import fit
 from functory.metalearning.outer import MetaLearning, MetaModel, meta_learn
 from functory.models.principal_components import PrincipalComponents
 from functory.quality import psnr
 from functory.signals import Signals
+from functory.training import History
 
 POINTS = {"canesm5": 2048, "voxels": 2048}  # drawn in every step, where there are more than 4,096
 LATENTS = {"canesm5": (4, 8, 16)}  # below half the number of training signals
@@ -94,21 +97,39 @@ class Cell:
         )
 
 
-def run(cell: Cell) -> dict[str, Any]:
-    """Train for the cell's CPU seconds, and measure after one to three steps of the solver."""
+@dataclass(frozen=True)
+class Trained:
+    """What a cell's training gave."""
+
+    model: MetaModel
+    history: History
+    steps: int
+    seconds: float
+
+
+def train(cell: Cell, steps: int | None = None) -> Trained:
+    """Train for as many outer steps as are given, or as fit into the cell's CPU seconds."""
     training, test = datasets.read(cell.data, cell.seed)
     few = test.take(slice(0, 8))
-    steps = max(1, int(cell.seconds / seconds_per_step(cell, training, few)))
-    config = cell.config(steps)
+    if steps is None:
+        steps = max(1, int(cell.seconds / seconds_per_step(cell, training, few)))
     start = time.process_time()
-    model, history = meta_learn(training, few, config, label=f"{cell.data} {cell.method}")
-    seconds = time.process_time() - start
-    taken = config.solver.steps
+    label = f"{cell.data} {cell.method}"
+    model, history = meta_learn(training, few, cell.config(steps), label=label)
+    return Trained(model, history, steps, time.process_time() - start)
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train, and measure with as many steps of the solver as in training, and with one more."""
+    found = train(cell)
+    taken = found.model.solver.config.steps
+    _, test = datasets.read(cell.data, cell.seed)
     return asdict(cell) | {
-        "trained_seconds": round(seconds, 1),
-        "outer_steps": steps,
-        "curve": [(row["step"], round(row["psnr"], 2)) for row in history.rows],
-        "psnr": {str(k): measure(model, test, k) for k in (taken, taken + 1, taken + 2)},
+        "trained_seconds": round(found.seconds, 1),
+        "outer_steps": found.steps,
+        "curve": [(row["step"], round(row["psnr"], 2)) for row in found.history.rows],
+        "few_steps": measure(found.model, test, taken),
+        "one_more": measure(found.model, test, taken + 1),
     }
 
 
@@ -125,22 +146,39 @@ def seconds_per_step(cell: Cell, training: Signals, few: Signals) -> float:
     return max(1e-3, (timed(1 + TRIAL) - once) / TRIAL)
 
 
-def measure(model: MetaModel, test: Signals, steps: int) -> float:
-    """Return the test PSNR after some steps of the solver."""
-    return round(psnr(fit(model.network, model.solver, test, steps)[1]["mse"]), 3)
+def measure(model: MetaModel, test: Signals, steps: int) -> dict[str, float]:
+    """Return the test quality after some steps of the solver."""
+    phi, statistics = fit(model.network, model.solver, test, steps)
+    parts = []
+    with torch.no_grad():
+        for one in phi.split(1):
+            parts.append(model.network(test.points, one))
+    return quality(statistics["mse"], torch.cat(parts), test)
 
 
-def components(data: str, latents: int, seed: int) -> float:
-    """Return the test PSNR of as many principal components."""
+def quality(squared_error: Tensor, decoded: Tensor, test: Signals) -> dict[str, float]:
+    """Return PSNR, and accuracy and intersection over union where the signals are 0 or 1."""
+    found = {"psnr": round(psnr(squared_error), 3)}
+    truth = test.features > 0.5
+    if torch.equal(truth.to(test.features.dtype), test.features):
+        guess = decoded.view(truth.shape) > 0.5
+        found["accuracy"] = round(float((guess == truth).float().mean()), 5)
+        found["iou"] = round(float((guess & truth).sum() / (guess | truth).sum()), 4)
+    return found
+
+
+@lru_cache
+def components(data: str, latents: int, seed: int) -> dict[str, float]:
+    """Return the test quality of as many principal components."""
     training, test = datasets.read(data, seed)
     found = PrincipalComponents.fit(training, latents)
-    return round(psnr(found.squared_error(test)), 3)
+    return quality(found.squared_error(test), found.decode(found.encode(test)), test)
 
 
 def short() -> Iterator[Cell]:
     for data in datasets.DATASETS:
         for method in METHODS:
-            yield Cell(data, method, latents=16, seconds=30)
+            yield Cell(data, method, latents=16, seconds=20)
 
 
 def full() -> Iterator[Cell]:
@@ -195,28 +233,50 @@ def results(file: Path, cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any
         yield cell, found
 
 
+def table(cells: list[Cell], file: Path) -> None:
+    """Print a row for each cell as soon as it is there, each beside its principal components."""
+    named = {json.dumps(change): name for name, change in VARIATIONS.items()}
+    heading = ("data", "latents", "seed", "method", "CPU s", "steps", "PSNR", "+1 step", "PCA")
+    form = "{:<9}{:>8}{:>5}  {:<18}{:>7}{:>7}{:>8}{:>9}{:>8}  {}"
+    print(form.format(*heading, ""))
+    for cell, result in results(file, cells):
+        name = named[json.dumps(cell.changes)] if cell.changes else cell.method
+        null, few, more = (
+            components(cell.data, cell.latents, cell.seed),
+            result["few_steps"],
+            result["one_more"],
+        )
+        shape = ""
+        if "iou" in few:
+            shape = f"IoU {few['iou']:.3f}, accuracy {few['accuracy']:.4f}"
+            shape += f"; PCA {null['iou']:.3f}, {null['accuracy']:.4f}"
+        row = (cell.data, cell.latents, cell.seed, name, result["trained_seconds"])
+        found = (f"{quality['psnr']:.2f}" for quality in (few, more, null))
+        print(form.format(*row, result["outer_steps"], *found, shape), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", choices=STUDIES, nargs="?", default="short")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/solver.jsonl"))
-    parser.add_argument("--data", nargs="*", help="only these data sets")
+    parser.add_argument("--data", nargs="*", choices=datasets.DATASETS, help="only these data sets")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, help="only these methods")
+    parser.add_argument("--latents", nargs="*", type=int, help="only these numbers of latents")
+    parser.add_argument("--seeds", type=int, default=3, help="only seeds below this")
+    parser.add_argument("--seconds", type=float, help="CPU seconds of every cell")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cells = [
-        c for c in STUDIES[arguments.study]() if not arguments.data or c.data in arguments.data
+        cell if arguments.seconds is None else replace(cell, seconds=arguments.seconds)
+        for cell in STUDIES[arguments.study]()
+        if cell.data in (arguments.data or datasets.DATASETS)
+        and cell.method in (arguments.methods or METHODS)
+        and cell.latents in (arguments.latents or (cell.latents,))
+        and cell.seed < arguments.seeds
     ]
-    named = {json.dumps(change): name for name, change in VARIATIONS.items()}
-    heading = ("data", "latents", "seed", "method", "CPU s", "steps", "PSNR", "+1", "+2", "PCA")
-    form = "{:<9}{:>8}{:>5}  {:<18}{:>7}{:>7}{:>8}{:>8}{:>8}{:>8}"
-    print(form.format(*heading))
-    for cell, result in results(arguments.results, cells):
-        name = named[json.dumps(cell.changes)] if cell.changes else cell.method
-        null = components(cell.data, cell.latents, cell.seed)
-        values = [*result["psnr"].values(), null]
-        row = (cell.data, cell.latents, cell.seed, name, result["trained_seconds"])
-        print(form.format(*row, result["outer_steps"], *(f"{v:.2f}" for v in values)), flush=True)
+    table(cells, arguments.results)
 
 
 if __name__ == "__main__":
