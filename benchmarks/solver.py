@@ -251,7 +251,7 @@ def table(cells: list[Cell], file: Path) -> None:
             shape = f"IoU {few['iou']:.3f}, accuracy {few['accuracy']:.4f}"
             shape += f"; PCA {null['iou']:.3f}, {null['accuracy']:.4f}"
         row = (cell.data, cell.latents, cell.seed, name, result["trained_seconds"])
-        found = (f"{quality['psnr']:.2f}" for quality in (few, more, null))
+        found = (f"{measured['psnr']:.2f}" for measured in (few, more, null))
         print(form.format(*row, result["outer_steps"], *found, shape), flush=True)
 
 

@@ -49,7 +49,7 @@ class GaussNewtonSteps(Solver):
         if signals.points.ndim == 2 and signals.observed is None:
             return self.projector(network, signals)(signals.features)
         phi = signals.features.new_zeros(len(signals), network.config.latents)
-        return self._full_step(network, signals, phi)[0]
+        return self._full_step(network, signals, phi, at_origin=True)[0]
 
     def projector(self, network: LatentModulatedSiren, signals: Signals) -> "Projector":
         """Return the first step for all signals without gaps at these signals' points."""
@@ -79,13 +79,20 @@ class GaussNewtonSteps(Solver):
         return phi + best[:, None] * (full - phi)
 
     def _full_step(
-        self, network: LatentModulatedSiren, signals: Signals, phi: Tensor
+        self,
+        network: LatentModulatedSiren,
+        signals: Signals,
+        phi: Tensor,
+        at_origin: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return phi after a full step, and the c of each signal, (signals,)."""
-        sums = [
-            normal_equations(*network.linearised(part.points, phi), part)
-            for part in self._blocks(network, signals, groups=len(signals))
-        ]
+        sums = []
+        for part in self._blocks(network, signals, groups=len(signals)):
+            if at_origin and part.points.ndim == 2:
+                f, jacobian = (t.expand(len(phi), *t.shape) for t in network.at_origin(part.points))
+            else:
+                f, jacobian = network.linearised(part.points, phi)
+            sums.append(normal_equations(f, jacobian, part))
         normal, right = (sum(terms[1:], terms[0]) for terms in zip(*sums, strict=True))
         count = signals.count()[:, None, None]
         factor, pull = self._factorise(normal / count)

@@ -58,7 +58,7 @@ class MetaModel(nn.Module):
         self.network, self.solver = network, solver
 
     def groups(self, config: MetaLearning) -> list[dict[str, Any]]:
-        """Return Adam's parameter groups."""
+        """Return the optimiser's parameter groups."""
         sizes = list(self.solver.parameters())
         groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
         if sizes:
@@ -122,7 +122,7 @@ def align_tangent(
     changes = {"steps": tangent.steps, "rate": tangent.rate, "schedule": "cosine"}
 
     def loss(step: Step) -> Tensor:
-        return objective(network, _draw(training, config.points, step)[0])
+        return objective(network, draw_points(training, config.points, step)[0])
 
     train(
         network,
@@ -142,19 +142,19 @@ def outer_loss(
 
     def loss(step: Step) -> Tensor:
         signals = training.take(batch(len(training), size, seed, step.number))
-        fitted, measured = (signals.at(p) for p in _draw(signals, config.points, step))
+        fitted, measured = (signals.at(p) for p in draw_points(signals, config.points, step))
         phi = model.solver(model.network, fitted)
         return measured.squared_error(model.network(measured.points, phi)).mean()
 
     return loss
 
 
-def _draw(signals: Signals, points: int | None, step: Step) -> tuple[Tensor | slice, ...]:
+def draw_points(signals: Signals, points: int | None, step: Step) -> tuple[Tensor | slice, ...]:
     """Draw the points that signals are fitted at in a step, and those that measure the fit."""
     count = signals.points.shape[-2]
     if points is None or points >= count:
         return slice(None), slice(None)
     order = torch.randperm(count, generator=step.generator)
-    others = order[points:][:points]
+    fitted, measured = order[:points], order[points:][:points]
     # too few others would measure too roughly
-    return order[:points], others if 2 * len(others) >= points else order[:points]
+    return fitted, measured if 2 * len(measured) >= points else fitted
