@@ -103,7 +103,7 @@ def rates(rates: xr.Dataset) -> Figure:
     axes.axhline(unquantised, color="0.4", linestyle="--", label="not quantised")
     axes.set(xlabel="bits per field", ylabel="PSNR of the test fields (dB)")
     axes.margins(y=0.1)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     points = rates.attrs["points"]
     above = axes.secondary_xaxis("top", (lambda x: x / points, lambda x: x * points))
     above.set_xlabel("bits per grid point")
