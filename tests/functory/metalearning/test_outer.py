@@ -1,11 +1,27 @@
-"""The outer loop: which points fit, and which measure."""
+"""The outer loop: which points fit and which measure, and what a killed run resumes from."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from problem import small_signals
+from torch import Tensor
 
-from functory.metalearning.outer import draw_points
-from functory.training import Step
+from functory.fields.siren import SirenConfig
+from functory.metalearning.gauss_newton import GaussNewtonSteps
+from functory.metalearning.outer import MetaLearning, draw_points, meta_learn
+from functory.metalearning.tangent import TangentLoss, TangentStart
+from functory.signals import Signals
+from functory.training import Optimisation, Step
+
+CONFIG = MetaLearning(
+    network=SirenConfig(latents=2, width=8, depth=3, omega_0=10),
+    tangent=TangentStart(steps=6),
+    optimisation=Optimisation(
+        steps=6, batch=2, rate=1e-3, optimiser="soap", evaluate_every=6, checkpoint_every=2
+    ),
+    device="cpu",
+)
 
 
 @pytest.mark.parametrize(("points", "others"), [(6, 6), (10, 10), (12, 8)])
@@ -22,3 +38,32 @@ def test_the_same_points_measure_where_there_are_hardly_others() -> None:
     fitted, measured = draw_points(small_signals(), 17, Step(0, torch.Generator()))
     assert fitted is measured
     assert draw_points(small_signals(), None, Step(0, torch.Generator())) == (slice(None),) * 2
+
+
+def learned(checkpoint: Path) -> dict[str, Tensor]:
+    data = small_signals()
+    data = Signals(data.points.float(), data.features.float())
+    return meta_learn(data, data, CONFIG, checkpoint)[0].state_dict()
+
+
+@pytest.mark.parametrize("phase", [TangentLoss, GaussNewtonSteps])
+def test_a_run_killed_in_either_phase_resumes_to_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: type
+) -> None:
+    expected = learned(tmp_path / "undisturbed")
+    method = "__call__" if phase is TangentLoss else "first_step"
+    real, calls = getattr(phase, method), 0
+
+    def deadly(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phase, method, deadly)
+        with pytest.raises(KeyboardInterrupt):
+            learned(tmp_path / "killed")
+    resumed = learned(tmp_path / "killed")
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
