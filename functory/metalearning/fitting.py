@@ -6,7 +6,7 @@ from torch import Tensor
 
 from functory.configuration import Config
 from functory.fields.siren import LatentModulatedSiren
-from functory.metalearning.solver import Solver
+from functory.metalearning.inner_loop import Solver
 from functory.quality import error_statistics
 from functory.signals import Signals
 from functory.training import Device

@@ -9,7 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from functory.fields.siren import LatentModulatedSiren
-from functory.metalearning.solver import InnerLoop, Solver
+from functory.metalearning.inner_loop import InnerLoop, Solver
 from functory.signals import Signals
 
 __all__ = ["GaussNewton", "GaussNewtonSteps", "Projector"]

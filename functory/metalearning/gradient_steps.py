@@ -7,7 +7,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from functory.fields.siren import LatentModulatedSiren
-from functory.metalearning.solver import InnerLoop, Solver
+from functory.metalearning.inner_loop import InnerLoop, Solver
 from functory.signals import Signals
 
 __all__ = ["GradientDescent", "GradientSteps", "MetaSGD"]

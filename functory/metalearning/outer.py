@@ -14,7 +14,7 @@ from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
 from functory.metalearning.gauge import fix_gauge
 from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
-from functory.metalearning.solver import Solver
+from functory.metalearning.inner_loop import Solver
 from functory.metalearning.solvers import SolverConfig, build_solver
 from functory.metalearning.tangent import TangentLoss, TangentStart
 from functory.quality import psnr

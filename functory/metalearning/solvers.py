@@ -6,7 +6,7 @@ from pydantic import Field
 
 from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
 from functory.metalearning.gradient_steps import GradientDescent, GradientSteps, MetaSGD
-from functory.metalearning.solver import Solver
+from functory.metalearning.inner_loop import Solver
 
 __all__ = ["SolverConfig", "build_solver"]
 
