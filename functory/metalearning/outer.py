@@ -1,5 +1,6 @@
 """The outer loop: learn a base network on which modulations are found in a few steps."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,10 @@ def align_tangent(
     """Train the network's tangent space, and set the modulation matrix to the best one for it."""
     objective = TangentLoss(training, config.network.latents, tangent.penalty)
     changes = {"steps": tangent.steps, "rate": tangent.rate, "schedule": "cosine"}
+    points = config.points and max(config.points, enough_points(network))
 
     def loss(step: Step) -> Tensor:
-        return objective(network, draw_points(training, config.points, step)[0])
+        return objective(network, draw_points(training, points, step)[0])
 
     train(
         network,
@@ -132,6 +134,11 @@ def align_tangent(
         checkpoint=checkpoint and checkpoint.with_suffix(".tangent"),
     )
     objective.solve(network)
+
+
+def enough_points(network: LatentModulatedSiren) -> int:
+    """Return the points below which shifts could fit any values, whatever the tangent space."""
+    return math.ceil(4 * network.modulation.out_features / network.outputs)
 
 
 def outer_loss(

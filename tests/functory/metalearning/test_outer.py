@@ -7,7 +7,7 @@ import torch
 from problem import small_signals
 from torch import Tensor
 
-from functory.fields.siren import SirenConfig
+from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.gauss_newton import GaussNewtonSteps
 from functory.metalearning.outer import MetaLearning, draw_points, meta_learn
 from functory.metalearning.tangent import TangentLoss, TangentStart
@@ -38,6 +38,23 @@ def test_the_same_points_measure_where_there_are_hardly_others() -> None:
     fitted, measured = draw_points(small_signals(), 17, Step(0, torch.Generator()))
     assert fitted is measured
     assert draw_points(small_signals(), None, Step(0, torch.Generator())) == (slice(None),) * 2
+
+
+def test_the_tangent_is_aligned_at_more_points_than_there_are_shifts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # at fewer, shifts fit any values, and training came to nothing (26 dB instead of 35)
+    drawn, real = [], TangentLoss.__call__
+
+    def recorded(self: TangentLoss, network: LatentModulatedSiren, chosen: Tensor) -> Tensor:
+        drawn.append(len(chosen))
+        return real(self, network, chosen)
+
+    monkeypatch.setattr(TangentLoss, "__call__", recorded)
+    points = torch.linspace(-1, 1, 200)[:, None].expand(-1, 2)
+    data = Signals(points, torch.sin(points[:, :1] * torch.rand(30, 1, 1) * 6))
+    meta_learn(data, data, CONFIG.model_copy(update={"points": 8}))
+    assert drawn == [4 * 16] * 6
 
 
 def learned(checkpoint: Path) -> dict[str, Tensor]:
