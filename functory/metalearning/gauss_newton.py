@@ -52,17 +52,15 @@ class GaussNewtonSteps(Solver):
         return self._full_step(network, signals, phi, at_origin=True)[0]
 
     def projector(self, network: LatentModulatedSiren, signals: Signals) -> "Projector":
-        """Return the first step for all signals without gaps at these signals' points."""
+        """Return the first step for any signals without gaps at these signals' points."""
         parts = [
             network.at_origin(part.points) for part in self._blocks(network, signals, groups=1)
         ]
         f, jacobian = (torch.cat(terms) for terms in zip(*parts, strict=True))
+        area = torch.ones_like(f[:, 0]) if signals.area is None else signals.area
+        weights = (area / area.sum() / network.outputs).repeat_interleave(network.outputs)
         rows = jacobian.flatten(0, 1).double()
-        weights, weighted = signals.weights(), rows / len(rows)
-        if weights is not None:
-            weighted = (
-                rows * (weights.expand(-1, -1, f.shape[-1]).flatten() / signals.count())[:, None]
-            )
+        weighted = weights[:, None] * rows
         factor, _ = self._factorise(weighted.mT @ rows)
         return Projector(f, weighted, factor)
 

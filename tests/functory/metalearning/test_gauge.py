@@ -27,6 +27,16 @@ def test_the_functions_stay_as_they_are() -> None:
     torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
 
 
+def test_signals_with_gaps_have_the_gauge_of_their_grid() -> None:
+    network, data = small_network(), small_signals(gaps=True)
+    before = network(data.points, SOLVER(network, data))
+    fix_gauge(network, SOLVER, data)
+    rows = network.at_origin(data.points)[1].flatten(0, 1)
+    torch.testing.assert_close(rows.mT @ rows / 40, torch.eye(5).double(), atol=1e-6, rtol=0)
+    after = network(data.points, SOLVER(network, data))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+
+
 def test_equal_steps_of_all_latents_change_the_functions_equally() -> None:
     for area in (False, True):
         network, data, _ = fixed(area)
