@@ -21,6 +21,7 @@ __all__ = ["Device", "History", "Optimisation", "Step", "batch", "resolve_device
 
 Device = Literal["auto", "cpu", "cuda"]
 
+MEMORY = 0.98  # of the running mean of losses: about fifty steps
 RESTARTS = 3  # a run that diverges at an eighth of its rate will not be saved by a sixteenth
 
 
@@ -121,6 +122,7 @@ def train(
     groups: Sequence[Mapping[str, Any]] | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
     select: str | None = None,
+    relapse: float = math.inf,
     after_step: Callable[[], None] | None = None,
     checkpoint: Path | None = None,
 ) -> History:
@@ -136,6 +138,10 @@ def train(
     evaluate
         Held-out measurements; `select` names the one whose largest value chooses the parameters
         that the model ends with.
+    relapse
+        How many times its lowest the running mean of losses may be before training counts as
+        diverged, for losses that are positive: a network can leave for good what it has learned
+        without any value that is not finite.
     after_step
         Called after every update (to project parameters, say).
     checkpoint
@@ -144,9 +150,10 @@ def train(
     Raises
     ------
     DivergenceError
-        If the loss is not finite even after restarts from the last checkpoint at lower rates.
+        If the loss is not finite, or relapses, even after restarts from the last good checkpoint
+        at lower rates.
     """
-    run = _Run(model, optimisation, groups, checkpoint)
+    run = _Run(model, optimisation, groups, checkpoint, relapse)
     run.resume()
     with progress(optimisation.steps, label, "step", initial=run.step) as bar:
         while run.step < optimisation.steps:
@@ -178,8 +185,10 @@ class _Run:
         optimisation: Optimisation,
         groups: Sequence[Mapping[str, Any]] | None,
         checkpoint: Path | None,
+        relapse: float,
     ) -> None:
         self.model, self.optimisation, self.checkpoint = model, optimisation, checkpoint
+        self.relapse, self.mean, self.lowest = relapse, math.nan, math.inf
         trained = [dict(g) for g in groups] if groups else [{"params": list(model.parameters())}]
         self.optimiser = build_optimiser(trained, optimisation)
         self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -191,7 +200,7 @@ class _Run:
     def advance(
         self, loss: Callable[[Step], Tensor], after_step: Callable[[], None] | None
     ) -> float | None:
-        """Take one step; return its loss, or None where something was not finite."""
+        """Take one step; return its loss, or None where training has diverged."""
         seed, clip = self.optimisation.seed, self.optimisation.clip
         factor = self.scale * self.optimisation.factor(self.step)
         for group, rate in zip(self.optimiser.param_groups, self.full_rates, strict=True):
@@ -208,12 +217,21 @@ class _Run:
         norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
         if not (torch.isfinite(value) and torch.isfinite(norm)):
             return None
+        number = float(value.detach())
+        self.mean = number if math.isnan(self.mean) else MEMORY * self.mean + (1 - MEMORY) * number
+        self.lowest = min(self.lowest, self.mean)
+        if self._rise() > self.relapse:
+            return None
         self.optimiser.step()
         if after_step is not None:
             after_step()
         self.step += 1
-        self.losses.append(float(value.detach()))
-        return self.losses[-1]
+        self.losses.append(number)
+        return number
+
+    def _rise(self) -> float:
+        """Return how many times its lowest the running mean of losses is, for positive losses."""
+        return self.mean / self.lowest if self.lowest > 0 else 1.0
 
     def measure(self, evaluate: Callable[[], dict[str, float]], select: str | None) -> None:
         """Append a row to the history, and remember the parameters if they are the best."""
@@ -238,7 +256,7 @@ class _Run:
         failed, restarts = self.step, self.history.restarts + 1
         if restarts > RESTARTS:
             raise DivergenceError(
-                f"{label}: the loss is not finite at step {failed + 1} even at "
+                f"{label}: the loss diverges at step {failed + 1} even at "
                 f"{self.scale:g} times the rate of {self.optimisation.rate:g}; "
                 "lower the rate, or look at the data for outliers."
             )
@@ -248,7 +266,12 @@ class _Run:
         self.save()
 
     def save(self) -> None:
-        """Remember the state, and write it to disk so that a reader sees the old or the new."""
+        """Remember the state, and write it to disk so that a reader sees the old or the new.
+
+        A state that may be about to relapse is not one to go back to.
+        """
+        if self._rise() > math.sqrt(self.relapse):
+            return
         self.snapshot = self._pack()
         if self.checkpoint is not None:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -271,6 +294,8 @@ class _Run:
                 "step": self.step,
                 "scale": self.scale,
                 "losses": self.losses,
+                "mean": self.mean,
+                "lowest": self.lowest,
                 "history": asdict(self.history),
             }
         )
@@ -280,4 +305,5 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.best, self.step, self.scale = state["best"], state["step"], state["scale"]
+        self.mean, self.lowest = state["mean"], state["lowest"]
         self.losses, self.history = state["losses"], History(**state["history"])

@@ -24,6 +24,8 @@ from functory.training import Device, History, Optimisation, Step, batch, resolv
 
 __all__ = ["MetaLearning", "MetaModel", "build_model", "meta_learn"]
 
+RELAPSE = 4.0  # 6 dB: far beyond what batches differ by
+
 
 class MetaLearning(Config):
     """How the base network is learned."""
@@ -102,6 +104,7 @@ def meta_learn(
         label=label,
         groups=model.groups(config),
         evaluate=lambda: {"psnr": psnr(fit(model.network, model.solver, held_out)[1]["mse"])},
+        relapse=RELAPSE,
         after_step=model.solver.project,
         checkpoint=checkpoint,
     )

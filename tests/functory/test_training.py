@@ -100,8 +100,10 @@ def test_the_best_parameters_are_kept() -> None:
     assert regression.evaluate()["score"] == pytest.approx(max(row["score"] for row in rows))
 
 
-def diverging(bad_below: float) -> tuple[nn.Linear, Callable[[Step], Tensor], list[float]]:
-    """Return a model whose loss is not finite at step 7 unless the rate is below a bound."""
+def diverging(
+    bad_below: float, bad: float = float("nan")
+) -> tuple[nn.Linear, Callable[[Step], Tensor], list[float]]:
+    """Return a model whose loss is bad times itself at step 7 unless the rate is below a bound."""
     model = nn.Linear(1, 1)
     weights: list[float] = []
 
@@ -110,17 +112,24 @@ def diverging(bad_below: float) -> tuple[nn.Linear, Callable[[Step], Tensor], li
         value = (model(torch.ones(1, 1)) - 3).square().sum()
         # Adam's steps are about as long as the rate: the distance walked tells the rate
         walked = abs(float(model.weight) - weights[0])
-        return value * float("nan") if step.number == 7 and walked > 7 * bad_below else value
+        return value * bad if step.number == 7 and walked > 7 * bad_below else value
 
     return model, loss, weights
 
 
-def test_a_divergent_run_restarts_from_its_checkpoint_at_a_lower_rate() -> None:
-    model, loss, weights = diverging(bad_below=0.9e-2)
-    history = train(model, loss, OPTIMISATION.model_copy(update={"warmup": 0}), label="test")
+@pytest.mark.parametrize("bad", [float("nan"), 1000.0])
+def test_a_divergent_run_restarts_from_its_checkpoint_at_a_lower_rate(bad: float) -> None:
+    model, loss, weights = diverging(0.9e-2, bad)
+    optimisation = OPTIMISATION.model_copy(update={"warmup": 0})
+    history = train(model, loss, optimisation, label="test", relapse=4)
     assert history.restarts == 1
     assert weights[8] == weights[5]  # back at the checkpoint of step 5
     assert torch.isfinite(model.weight).all()
+
+
+def test_a_loss_that_only_wavers_is_no_relapse() -> None:
+    model, loss, _ = diverging(0.9e-2, bad=30.0)
+    assert train(model, loss, OPTIMISATION, label="test", relapse=4).restarts == 0
 
 
 def test_a_run_that_stays_divergent_gives_up_clearly() -> None:
