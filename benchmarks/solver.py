@@ -31,7 +31,7 @@ from functory.training import History
 
 POINTS = {"canesm5": 2048, "voxels": 2048}  # drawn in every step, where there are more than 4,096
 LATENTS = {"canesm5": (4, 8, 16)}  # below half the number of training signals
-TRIAL = 10  # steps that tell how long one takes
+TRIAL = 6  # steps that tell how long one takes
 METHODS: dict[str, dict[str, Any]] = {
     # COIN++ (Dupont et al. 2022, appendix): three steps of 1e-2
     "published": {
