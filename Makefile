@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench bench-solver clean
+.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ bench: $(INSTALLED)  ## Compare with the published method (an hour), and measure
 bench-solver: $(INSTALLED)  ## Compare inner solvers and principal components (ten minutes)
 	$(BIN)/python benchmarks/solver.py short
 	$(BIN)/python benchmarks/encoding.py
+
+# sleeping threads: torch is loaded before the library can ask for them
+bench-shapenet: $(INSTALLED)  ## Shapes: quality, classifiers, samples, completion, preparation (an hour)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py preparation
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py modelnet
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py demo
 
 clean:  ## Remove the virtual environment (the store stays)
 	rm -rf $(VENV)

@@ -13,6 +13,7 @@ from functory.sources.preparation import Preparation
 from storage.references import Name, Reference
 from tasks.acquire import Acquisition, acquire
 from tasks.artifacts import show_report
+from tasks.complete import Completing, complete_signals
 from tasks.entropy import EntropyModels, entropy
 from tasks.fit import fit_all
 from tasks.metalearn import metalearn as learn
@@ -38,6 +39,7 @@ def era5(
     fit: Fitting = Fitting(),
     prior: FlowTraining = FlowTraining(),
     sampling: Sampling = Sampling(),
+    completion: Completing | None = None,
     entropy_models: EntropyModels = EntropyModels(),
     report: Reporting = Reporting(),
 ) -> Reference:
@@ -51,6 +53,8 @@ def era5(
         fit: How all signals are fitted.
         prior: The flow prior and its training.
         sampling: What is drawn from the prior.
+        completion: Which region of test fields is hidden, and how it is inferred; null completes
+            nothing.
         entropy_models: Quantisers and entropy models.
         report: What the report shows.
     """
@@ -60,6 +64,16 @@ def era5(
     functaset = fit_all(name, fit, signals=signals, network=network)
     flow_prior = train_prior(name, prior, functaset=functaset)
     samples = sample(name, sampling, prior=flow_prior, functaset=functaset)
+    completed: dict[str, Reference] = {}
+    if completion is not None:
+        completed["completions"] = complete_signals(
+            name,
+            completion,
+            signals=signals,
+            network=network,
+            functaset=functaset,
+            prior=flow_prior,
+        )
     models = entropy(name, entropy_models, functaset=functaset, signals=signals)
     page = write_report(
         name,
@@ -70,6 +84,7 @@ def era5(
         prior=flow_prior,
         samples=samples,
         entropy=models,
+        **completed,
     )
     show_report(page)
     return page

@@ -12,7 +12,15 @@ from torch import Tensor
 from functory.errors import InputError
 from functory.fields.coordinates import Coordinates, area_weights
 
-__all__ = ["Signals", "sample_dimension", "signal_variables", "signals_of", "split_indices"]
+__all__ = [
+    "Signals",
+    "StoredSignals",
+    "sample_dimension",
+    "signal_variables",
+    "signals_of",
+    "some",
+    "split_indices",
+]
 
 SPLITS = ("train", "validation", "test")
 
@@ -87,6 +95,33 @@ class Signals:
         return error.sum((1, 2)) / self.count()
 
 
+@dataclass(frozen=True)
+class StoredSignals:
+    """Signals that are too many to hold at once: each is read when it is taken."""
+
+    dataset: xr.Dataset
+    coordinates: Coordinates
+    by_area: bool = False
+
+    def __len__(self) -> int:
+        return self.dataset.sizes[sample_dimension(self.dataset)]
+
+    @property
+    def values(self) -> int:
+        """The number of values of all signals."""
+        return sum(self.dataset[name].size for name in signal_variables(self.dataset))
+
+    def read(self) -> Signals:
+        """Read all of the signals."""
+        return signals_of(self.dataset, self.coordinates, self.by_area)
+
+    def take(self, samples: Tensor) -> Signals:
+        """Read some of the signals."""
+        chosen, places = np.unique(samples.numpy(), return_inverse=True)
+        part = self.dataset.isel({sample_dimension(self.dataset): chosen})
+        return signals_of(part, self.coordinates, self.by_area).take(torch.from_numpy(places))
+
+
 def signal_variables(dataset: xr.Dataset) -> list[str]:
     """Return the names of the variables that are the signals' features, in channel order."""
     return [str(name) for name, v in dataset.data_vars.items() if "normalisation_scale" in v.attrs]
@@ -100,6 +135,11 @@ def sample_dimension(dataset: xr.Dataset) -> str:
 def split_indices(dataset: xr.Dataset, splits: Sequence[str]) -> np.ndarray:
     """Return the positions of the signals of some splits."""
     return np.flatnonzero(np.isin(dataset["split"].values, splits))
+
+
+def some(positions: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of some positions, spread over all of them."""
+    return positions[np.unique(np.linspace(0, len(positions) - 1, most).astype(int))]
 
 
 def signals_of(dataset: xr.Dataset, coordinates: Coordinates, by_area: bool = False) -> Signals:

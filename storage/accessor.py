@@ -1,5 +1,6 @@
 """The accessor `functa`: evaluate the functions of a functaset at any coordinates."""
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from functory.errors import InputError
+from functory.models.completion import Completion, complete
+from storage.completion import observations_of
 from storage.networks import FittedNetwork, Variable, read_network
+from storage.priors import read_prior
 
 __all__ = ["FunctaAccessor"]
 
@@ -106,8 +110,51 @@ class FunctaAccessor:
         result = result.assign_coords({axis: at[axis] for axis in axes})
         for axis in axes:
             result[axis].attrs.update(_AXIS_ATTRIBUTES.get(axis, {}))
-        result = result.rename(described.name).assign_attrs(described.attributes)
+        result = result.rename(described.name).drop_attrs(deep=False)
+        result = result.assign_attrs(described.attributes)
         return result.isel({axis: 0 for axis in axes if np.ndim(coordinates.get(axis, [0])) == 0})
+
+    def complete(
+        self,
+        observations: xr.DataArray | xr.Dataset,
+        prior: str | os.PathLike[str],
+        completion: Completion | None = None,
+    ) -> xr.Dataset:
+        """Infer whole functions from partial observations: MAP, equation 5.2 of the thesis.
+
+        Parameters
+        ----------
+        observations
+            Fields in the data's own units, over the functions' axes and at most one dimension of
+            samples; NaN where nothing is observed. Their grid may be any.
+        prior
+            Folder of a version of kind `priors`, trained on this functaset.
+        completion
+            How much observations count, and how modulations are sought; its defaults if None.
+
+        Returns
+        -------
+        xr.Dataset
+            `modulation(sample, latent)`, with this accessor: `.functa.decode()` gives the whole
+            fields. Under a class-conditional prior also `label`, the most probable class.
+
+        Raises
+        ------
+        InputError
+            If the observations do not have the functions' axes and variables, or none at all.
+        """
+        location, digest = self._location()
+        fitted = read_network(location, digest)
+        flow, classes = read_prior(Path(prior))
+        signals = observations_of(fitted, observations)
+        phi, labels = complete(fitted.network, flow, signals, completion or Completion())
+        found = xr.Dataset(
+            {"modulation": (("sample", "latent"), phi.numpy())},
+            attrs={"network": str(Path(location).absolute()), "network_digest": digest},
+        )
+        if labels is None:
+            return found
+        return found.assign_coords(label=("sample", np.array(classes, object)[labels.numpy()]))
 
 
 _AXIS_ATTRIBUTES = {

@@ -54,6 +54,11 @@ class FittedNetwork:
     variables: tuple[Variable, ...]
     modality: str
 
+    @property
+    def surface(self) -> float:
+        """The value of functions of occupancy above which a place counts as occupied."""
+        return float(self.variables[0].attributes["surface"])
+
 
 def network_digest(network: LatentModulatedSiren) -> str:
     """Return a digest of the weights: what modulations and network recognise each other by."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from functory.sources.era5_cds import CdsSource, SourceUnavailable, download_yea
 from storage.versions import Store
 from tasks.stage import Outcome, Work, stage
 
-__all__ = ["Acquisition", "acquire", "raw_files"]
+__all__ = ["Acquisition", "acquire", "is_worth_retrying", "listed", "raw_files"]
 
 
 class Acquisition(Config):
@@ -26,10 +27,12 @@ def contents(store: Store, config: Acquisition) -> list[dict[str, Any]] | None:
     """Return the digests of the user's own files: when a file changes, so does the key."""
     if not isinstance(config.source, FilesSource):
         return None
-    return [
-        {"path": str(path.absolute()), "sha256": store.content_digest(path)}
-        for path in find_files(config.source)
-    ]
+    return listed(store, find_files(config.source))
+
+
+def listed(store: Store, paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the paths and digests of files that are used where they lie."""
+    return [{"path": str(p.absolute()), "sha256": store.content_digest(p)} for p in paths]
 
 
 def is_worth_retrying(task: Any, run: Any, state: Any) -> bool:

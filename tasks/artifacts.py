@@ -14,7 +14,7 @@ from storage.versions import Store
 
 __all__ = ["show_report"]
 
-SHOWN = ("reconstructions", "quality", "rates", "samples")
+SHOWN = ("reconstructions", "quality", "rates", "samples", "completions")
 
 
 def show_report(report: Reference) -> None:
@@ -31,7 +31,8 @@ def show_report(report: Reference) -> None:
     )
     create_link_artifact((folder / "index.html").as_uri(), "HTML report", key=f"{key}-report")
     for name in SHOWN:
-        create_image_artifact(_data_uri(folder / f"{name}.png"), key=f"{key}-{name}")
+        if (folder / f"{name}.png").exists():
+            create_image_artifact(_data_uri(folder / f"{name}.png"), key=f"{key}-{name}")
 
 
 def _data_uri(image: Path) -> str:

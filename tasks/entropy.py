@@ -17,7 +17,8 @@ from functory.coding.quantisation import Quantisation, UniformQuantiser
 from functory.configuration import Config
 from functory.models.flow_prior import FlowTraining
 from functory.quality import psnr
-from functory.signals import Signals, sample_dimension, signals_of, split_indices
+from functory.signals import Signals, sample_dimension, signals_of, some, split_indices
+from functory.sources.signal_sets import open_signals
 from storage.networks import FittedNetwork, read_network
 from storage.references import Reference
 from tasks.null import null_model
@@ -60,8 +61,8 @@ def entropy(work: Work, config: EntropyModels, functaset: Reference, signals: Re
     """Quantise, count symbols, code them for real, and train a flow on dequantised values."""
     dataset = xr.open_zarr(work.path(functaset))
     fitted = read_network(str(work.path(functaset) / "network"))
-    raw = xr.open_zarr(work.path(signals))
-    chosen = _some(split_indices(raw, ["test"]), config.signals)
+    raw = open_signals(work.path(signals))
+    chosen = some(split_indices(raw, ["test"]), config.signals)
     shown = signals_of(raw.isel({sample_dimension(raw): chosen}), fitted.coordinates)
     functions = _functions(dataset, fitted, chosen, shown)
     null = _components(raw, fitted, dataset.sizes["latent"], shown)
@@ -161,11 +162,6 @@ def _rates(config: EntropyModels, of: Representation) -> xr.Dataset:
         },
         coords={"quantiser": np.array(list(QUANTISERS), dtype=object), "bits": widths},
     )
-
-
-def _some(positions: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of some positions, spread over all of them."""
-    return positions[np.unique(np.linspace(0, len(positions) - 1, most).astype(int))]
 
 
 def _summary(

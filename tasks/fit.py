@@ -16,21 +16,22 @@ from prefect.context import TaskRunContext
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from functory.fields.coordinates import area_weights
 from functory.metalearning.fitting import Fitting, fit
+from functory.metalearning.inner_loop import Solver
 from functory.metalearning.outer import MetaLearning
 from functory.metalearning.solvers import build_solver
 from functory.progress import progress
-from functory.quality import psnr
-from functory.signals import sample_dimension, signals_of, split_indices
+from functory.signals import sample_dimension, signals_of
+from functory.sources.signal_sets import open_signals
 from functory.training import resolve_device
 from storage.functaset import share_network, write_modulations
-from storage.networks import FittedNetwork, read_network
+from storage.networks import read_network
 from storage.references import Reference
-from tasks.null import null_model
+from tasks.null import null_quality
+from tasks.quality import describe_quality, measure_for, summarise_quality
 from tasks.stage import Outcome, Work, stage
 
-__all__ = ["fit_all"]
+__all__ = ["fit_all", "load_solver"]
 
 
 def fit_chunk(
@@ -40,12 +41,10 @@ def fit_chunk(
     if target.exists():
         return
     device = resolve_device(config.device)
-    dataset = xr.open_zarr(signals)
+    dataset = open_signals(signals)
     sample = sample_dimension(dataset)
     fitted = read_network(str(network / "network"))
-    solver = build_solver(learned.solver, learned.network.latents)
-    state = xr.open_zarr(network)
-    solver.load_state_dict({k: torch.from_numpy(state[k].values) for k in solver.state_dict()})
+    solver = load_solver(network, learned)
     part = dataset.isel({sample: slice(start, start + config.chunk)})
     torch.set_num_threads(1)  # the same bits, however many chunks run side by side
     modulations, statistics = fit(
@@ -53,12 +52,21 @@ def fit_chunk(
         solver.to(device),
         signals_of(part, fitted.coordinates, learned.by_area).to(device),
         config.steps,
-        torch.from_numpy(area_weights(fitted.grid)).to(device),
+        measure_for(fitted, device),
+        config.points,
     )
     found = {"modulation": modulations, **statistics}
     partial = target.with_suffix(".partial")
     save_file({name: value.cpu().contiguous() for name, value in found.items()}, partial)
     partial.replace(target)
+
+
+def load_solver(network: Path, learned: MetaLearning) -> Solver:
+    """Return the solver that a network was learned with, and what of it was learned."""
+    solver = build_solver(learned.solver, learned.network.latents)
+    state = xr.open_zarr(network)
+    solver.load_state_dict({k: torch.from_numpy(state[k].values) for k in solver.state_dict()})
+    return solver
 
 
 fit_chunk_task = task(name="fit_chunk", cache_policy=NO_CACHE)(fit_chunk)
@@ -68,7 +76,7 @@ fit_chunk_task = task(name="fit_chunk", cache_policy=NO_CACHE)(fit_chunk)
 def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference) -> Outcome:
     """Fit every signal of every split with the network fixed."""
     learned = MetaLearning(**work.record(network).configuration)
-    dataset = xr.open_zarr(work.path(signals))
+    dataset = open_signals(work.path(signals))
     sample = sample_dimension(dataset)
     chunks = work.folder / "chunks"
     chunks.mkdir(exist_ok=True)
@@ -86,7 +94,7 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
     found = [load_file(target) for target in targets]
     fits = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     fitted = read_network(str(work.path(network) / "network"))
-    quality = _quality(fits, fitted)
+    quality = describe_quality(fits, fitted.modality, fitted.variables)
     coordinates = {
         str(name): ("sample", c.values, c.attrs)
         for name, c in dataset.coords.items()
@@ -103,10 +111,9 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
     }
     write_modulations(work.result, fits["modulation"], coordinates, quality, fitted, attributes)
     share_network(work.path(network), work.result)
-    summary = _summary(dataset, fits, quality)
-    null = null_model(dataset, fitted.coordinates, summary["latents"])
-    test = signals_of(dataset.isel({sample: split_indices(dataset, ["test"])}), fitted.coordinates)
-    summary["psnr_principal_components"] = psnr(null.squared_error(test))
+    summary = summarise_quality(dataset, fits, quality)
+    for name, value in null_quality(dataset, fitted.coordinates, summary["latents"]).items():
+        summary[f"{name}_principal_components"] = value
     return Outcome(work.licence(signals), summary)
 
 
@@ -117,62 +124,3 @@ def _each(chunks: Iterable[tuple[Any, ...]]) -> Iterator[None]:
     else:
         for future in [fit_chunk_task.submit(*chunk) for chunk in chunks]:
             yield future.result()
-
-
-def _quality(fits: dict[str, np.ndarray], fitted: FittedNetwork) -> dict[str, Any]:
-    """Return the variables that say how good each sample is, in the data's own units."""
-    scale = np.array([v.scale for v in fitted.variables])
-    units = ", ".join(dict.fromkeys(v.attributes.get("units", "1") for v in fitted.variables))
-    own = {
-        "rmse": (np.sqrt(fits["squared"]) * scale, "root mean square error"),
-        "bias": (fits["bias"] * scale, "mean of decoded minus original"),
-        "maximum_error": (fits["largest"] * scale, "largest absolute error"),
-        "rmse_weighted": (
-            np.sqrt(fits["squared_weighted"]) * scale,
-            "root mean square error, weighted by cos latitude",
-        ),
-        "bias_weighted": (
-            fits["bias_weighted"] * scale,
-            "mean of decoded minus original, weighted by cos latitude",
-        ),
-    }
-    psnr_attributes = {"units": "dB", "long_name": "peak signal-to-noise ratio, range of one"}
-    with np.errstate(divide="ignore"):
-        own_psnr = -10 * np.log10(fits["mse"])
-    return {
-        "psnr": ("sample", own_psnr.astype(np.float32), psnr_attributes),
-        "variable": np.array([v.name for v in fitted.variables], dtype=object),
-    } | {
-        name: (
-            ("sample", "variable"),
-            values.astype(np.float32),
-            {"units": units, "long_name": text},
-        )
-        for name, (values, text) in own.items()
-    }
-
-
-def _summary(
-    dataset: xr.Dataset, fits: dict[str, np.ndarray], quality: dict[str, Any]
-) -> dict[str, Any]:
-    """Return sizes and the quality of every split: PSNR of the mean squared error."""
-    splits = [str(s) for s in np.unique(dataset["split"].values)]
-    chosen = {split: split_indices(dataset, [split]) for split in splits}
-    test = chosen["test"]
-
-    def rms(name: str) -> float:
-        return float(np.sqrt(np.square(quality[name][1][test]).mean()))
-
-    return {
-        "units": quality["rmse"][2]["units"],
-        "signals": len(fits["modulation"]),
-        "latents": fits["modulation"].shape[1],
-        "psnr": {split: psnr(fits["mse"][i]) for split, i in chosen.items()},
-        "test": {
-            "rmse": rms("rmse"),
-            "rmse_weighted": rms("rmse_weighted"),
-            "bias": float(quality["bias"][1][test].mean()),
-            "bias_weighted": float(quality["bias_weighted"][1][test].mean()),
-            "maximum_error": float(quality["maximum_error"][1][test].max()),
-        },
-    }

@@ -1,17 +1,26 @@
 """Meta-learn: the base network of a signal set."""
 
 import numpy as np
+import torch
 import xarray as xr
 
 from functory.errors import InputError
 from functory.fields.coordinates import Coordinates, coordinates_for
-from functory.metalearning.outer import MetaLearning, meta_learn
+from functory.fields.siren import LatentModulatedSiren
+from functory.metalearning.fitting import fit
+from functory.metalearning.inner_loop import Solver
+from functory.metalearning.outer import HELD_VALUES, MetaLearning, meta_learn
+from functory.quality import best_thresholds
 from functory.signals import (
+    Signals,
+    StoredSignals,
     sample_dimension,
     signal_variables,
     signals_of,
+    some,
     split_indices,
 )
+from functory.sources.signal_sets import open_signals
 from storage.networks import FittedNetwork, Variable, write_network
 from storage.references import Reference
 from tasks.stage import Outcome, Work, stage
@@ -19,33 +28,35 @@ from tasks.stage import Outcome, Work, stage
 __all__ = ["metalearn"]
 
 MEASURED = 32  # held-out signals that the learning curve is measured on
+ROUNDED = 64  # training signals that the surface of shapes is found on
 
 
 @stage("networks", version=2)
 def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     """Learn a base network on which modulations are found in a few steps."""
-    dataset = xr.open_zarr(work.path(signals))
+    dataset = open_signals(work.path(signals))
     sample = sample_dimension(dataset)
     names = signal_variables(dataset)
     axes = tuple(str(d) for d in dataset[names[0]].dims if d != sample)
     grid = {axis: dataset[axis].values for axis in axes}
     coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid)
-    training = dataset.isel({sample: split_indices(dataset, ["train"])})
-    if config.optimisation.batch > training.sizes[sample]:
+    stored = dataset.isel({sample: split_indices(dataset, ["train"])})
+    if config.optimisation.batch > stored.sizes[sample]:
         raise InputError(
             f"metalearn.optimisation.batch is {config.optimisation.batch}, but only "
-            f"{training.sizes[sample]} signals train; make the batch smaller."
+            f"{stored.sizes[sample]} signals train; make the batch smaller."
         )
+    training = StoredSignals(stored, coordinates, config.by_area)
     measured_on = "validation" if "validation" in dataset["split"].values else "test"
     held_out = split_indices(dataset, [measured_on])
     if not len(held_out):
         raise InputError(
             f"{signals} has no signals to measure on; give its split a share that tests."
         )
-    some = held_out[np.unique(np.linspace(0, len(held_out) - 1, MEASURED).astype(int))]
+    measured = dataset.isel({sample: some(held_out, MEASURED)})
     model, history = meta_learn(
-        signals_of(training, coordinates, config.by_area),
-        signals_of(dataset.isel({sample: some}), coordinates, config.by_area),
+        training.read() if training.values <= HELD_VALUES else training,
+        signals_of(measured, coordinates, config.by_area),
         config,
         work.checkpoint,
     )
@@ -58,6 +69,9 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     variables = tuple(describe(dataset[name]) for name in names)
     modality = dataset.attrs["modality"]
     network = model.network.cpu()
+    if modality == "shape":
+        known = training.take(torch.from_numpy(some(np.arange(len(training)), ROUNDED)))
+        variables = (with_surface(variables[0], network, model.solver.cpu(), known),)
     write_network(
         work.result / "network", FittedNetwork(network, coordinates, grid, variables, modality)
     )
@@ -69,6 +83,20 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
         "restarts": history.restarts,
     }
     return Outcome(work.licence(signals), summary)
+
+
+def with_surface(
+    variable: Variable, network: LatentModulatedSiren, solver: Solver, known: Signals
+) -> Variable:
+    """Add to occupancy the value at which it is best rounded on some training signals.
+
+    Functions of thin shapes are lower than one half on many an occupied voxel.
+    """
+    phi, _ = fit(network, solver, known)
+    with torch.no_grad():
+        values = torch.cat([network(known.points, part) for part in phi.split(8)])
+    surface = best_thresholds(known, values)["iou"]
+    return variable.model_copy(update={"attributes": {**variable.attributes, "surface": surface}})
 
 
 def describe(variable: xr.DataArray) -> Variable:

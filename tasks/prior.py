@@ -1,48 +1,64 @@
 """Prior: a flow over the modulations of a functaset, and samples of it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from pydantic import PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
 
 from functory.configuration import Config
-from functory.models.flow_prior import FlowPrior, FlowTraining, train_flow
+from functory.models.flow_prior import FlowTraining, train_flow
 from functory.training import History
 from storage.functaset import share_network, write_modulations
 from storage.networks import read_network
+from storage.priors import read_prior, write_prior
 from storage.references import Reference
 from tasks.stage import Outcome, Work, stage
 
-__all__ = ["Sampling", "held_out_split", "modulations", "prior", "sample", "write_history"]
+__all__ = [
+    "Sampling",
+    "classes_of",
+    "held_out_split",
+    "labels_of",
+    "modulations",
+    "prior",
+    "sample",
+    "write_history",
+]
 
 
 class Sampling(Config):
     """What is drawn from a prior."""
 
     count: PositiveInt = 64
-    """Samples at each temperature."""
+    """Samples at each temperature, of each class where the prior knows classes."""
     temperatures: tuple[PositiveFloat, ...] = (1.0, 0.7)
     """Factors of the base's deviation: below 1, samples are nearer to the mode."""
     seed: int = 0
     """Seed of the draws."""
 
 
-@stage("priors", version=1)
+@stage("priors", version=3)
 def prior(work: Work, config: FlowTraining, functaset: Reference) -> Outcome:
-    """Train a neural spline flow on the training split; keep the best on held-out data."""
+    """Train a neural spline flow on the training split; keep the best on held-out data.
+
+    Where the functaset has several classes, the flow is class-conditional.
+    """
     dataset = xr.open_zarr(work.path(functaset))
     held_out = held_out_split(dataset)
     training, selecting, testing = (
         torch.from_numpy(modulations(dataset, split)) for split in ("train", held_out, "test")
     )
-    flow, history = train_flow(training, selecting, config, work.checkpoint)
+    classes = classes_of(dataset)
+    known, asked, tested = (labels_of(dataset, s) for s in ("train", held_out, "test"))
+    labels = None if known is None or asked is None else (known, asked)
+    flow, history = train_flow(training, selecting, config, work.checkpoint, labels=labels)
     write_history(work, history)
-    save_file(flow.cpu().state_dict(), work.result / "flow.safetensors")
+    write_prior(work.result, flow, classes)
     with torch.no_grad():
-        bits = float(flow.bits_per_dimension(testing).mean())
+        bits = float(flow.cpu().bits_per_dimension(testing, tested).mean())
     summary = {
         "bits_per_dimension_test": bits,
         "best_step": history.best_step,
@@ -55,12 +71,13 @@ def prior(work: Work, config: FlowTraining, functaset: Reference) -> Outcome:
 @stage("samples", version=1)
 def sample(work: Work, config: Sampling, prior: Reference, functaset: Reference) -> Outcome:
     """Draw modulations from a prior; they decode as those of a functaset do."""
-    training = FlowTraining(**work.record(prior).configuration)
-    weights = load_file(work.path(prior) / "flow.safetensors")
-    flow = FlowPrior(weights["mean"], weights["deviation"], training.flow)
-    flow.load_state_dict(weights)
+    flow, classes = read_prior(work.path(prior))
+    count = config.count * max(1, len(classes))
+    labels = np.repeat(np.arange(len(classes)), config.count)
     drawn = [
-        flow.sample(config.count, temperature, config.seed + i).numpy()
+        flow.sample(
+            count, temperature, config.seed + i, torch.from_numpy(labels) if classes else None
+        ).numpy()
         for i, temperature in enumerate(config.temperatures)
     ]
     fitted = read_network(str(work.path(functaset) / "network"))
@@ -70,17 +87,31 @@ def sample(work: Work, config: Sampling, prior: Reference, functaset: Reference)
         "configuration": config.model_dump_json(),
         "provenance": json.dumps({"prior": prior.digest, "functaset": functaset.digest}),
     }
-    temperatures = np.repeat(config.temperatures, config.count).astype(np.float32)
-    write_modulations(
-        work.result,
-        np.concatenate(drawn),
-        {"temperature": ("sample", temperatures)},
-        {},
-        fitted,
-        attributes,
-    )
+    temperatures = np.repeat(config.temperatures, count).astype(np.float32)
+    coordinates: dict[str, Any] = {"temperature": ("sample", temperatures)}
+    if classes:
+        names = np.array(classes, object)[np.tile(labels, len(config.temperatures))]
+        coordinates["label"] = ("sample", names)
+    write_modulations(work.result, np.concatenate(drawn), coordinates, {}, fitted, attributes)
     share_network(work.path(functaset), work.result)
     return Outcome(work.licence(prior), {"samples": len(temperatures)})
+
+
+def classes_of(functaset: xr.Dataset) -> tuple[str, ...]:
+    """Return the names of the classes of a functaset, sorted; none where it has fewer than two."""
+    if "label" not in functaset.coords:
+        return ()
+    names = tuple(sorted(set(functaset["label"].values.tolist())))
+    return names if len(names) > 1 else ()
+
+
+def labels_of(functaset: xr.Dataset, split: str) -> torch.Tensor | None:
+    """Return the classes of a split as integers, or None where there are no classes."""
+    classes = classes_of(functaset)
+    if not classes:
+        return None
+    labels = functaset["label"].values[functaset["split"].values == split]
+    return torch.tensor([classes.index(name) for name in labels.tolist()])
 
 
 def modulations(functaset: xr.Dataset, split: str) -> np.ndarray:

@@ -29,7 +29,7 @@ from functory.errors import StoreError
 from storage.references import Provenance, Record, Reference
 from storage.versions import Store
 
-__all__ = ["Outcome", "Stage", "Work", "stage"]
+__all__ = ["Outcome", "Stage", "Work", "stage", "summary_of"]
 
 LOG = logging.getLogger("functory.stage")
 PACKAGES = ("functory", "numpy", "torch", "xarray", "zarr", "nflows")
@@ -208,6 +208,12 @@ def stage(
     Raise `version` by hand whenever the function's results change.
     """
     return lambda compute: Stage(compute, kind, version, content, **options)
+
+
+def summary_of(reference: Reference) -> dict[str, Any]:
+    """Return what the stage that made a version says of it."""
+    store = Store.default()
+    return Work(store, store.root).record(reference).summary
 
 
 def _provenance(record: Record) -> Provenance:

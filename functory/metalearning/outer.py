@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -19,12 +20,13 @@ from functory.metalearning.inner_loop import Solver
 from functory.metalearning.solvers import SolverConfig, build_solver
 from functory.metalearning.tangent import TangentLoss, TangentStart
 from functory.quality import psnr
-from functory.signals import Signals
+from functory.signals import Signals, StoredSignals, some
 from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
 
-__all__ = ["MetaLearning", "MetaModel", "build_model", "meta_learn"]
+__all__ = ["HELD_VALUES", "MetaLearning", "MetaModel", "build_model", "meta_learn"]
 
 RELAPSE = 4.0  # 6 dB: far beyond what batches differ by
+HELD_VALUES = 2**28  # of signals that are held in memory at once: 1 GB
 
 
 class MetaLearning(Config):
@@ -79,7 +81,7 @@ def build_model(inputs: int, outputs: int, config: MetaLearning) -> MetaModel:
 
 
 def meta_learn(
-    training: Signals,
+    training: Signals | StoredSignals,
     held_out: Signals,
     config: MetaLearning,
     checkpoint: Path | None = None,
@@ -89,14 +91,19 @@ def meta_learn(
 
     The outer loss is the mean squared error of the fitted signals, of second order in the
     parameters. `held_out` only measures: the last parameters are kept, not the best. Where
-    nothing depends on it (with Gauss-Newton steps), the modulations' gauge is fixed at the end.
+    nothing depends on it (with Gauss-Newton steps), the modulations' gauge is fixed at the end. Of
+    stored signals, some stand for all in what needs them all at once.
     """
     device = resolve_device(config.device)
-    training, held_out = training.to(device), held_out.to(device)
-    outputs = training.features.shape[-1]
-    model = build_model(training.points.shape[-1], outputs, config).to(device)
+    held_out = held_out.to(device)
+    if isinstance(training, Signals):
+        training = known = training.to(device)
+    else:
+        known = _known(training).to(device)
+    outputs = held_out.features.shape[-1]
+    model = build_model(held_out.points.shape[-1], outputs, config).to(device)
     if config.tangent is not None and not (checkpoint and checkpoint.exists()):
-        align_tangent(model.network, training, config, config.tangent, checkpoint, label)
+        align_tangent(model.network, known, config, config.tangent, checkpoint, label)
     history = train(
         model,
         outer_loss(model, training, config),
@@ -109,8 +116,14 @@ def meta_learn(
         checkpoint=checkpoint,
     )
     if isinstance(model.solver, GaussNewtonSteps):
-        fix_gauge(model.network, model.solver, training)
+        fix_gauge(model.network, model.solver, known)
     return model, history
+
+
+def _known(training: StoredSignals) -> Signals:
+    """Read as many of the signals, spread over all, as may be held at once."""
+    most = max(1, HELD_VALUES * len(training) // training.values)
+    return training.take(torch.from_numpy(some(np.arange(len(training)), most)))
 
 
 def align_tangent(
@@ -145,13 +158,15 @@ def enough_points(network: LatentModulatedSiren) -> int:
 
 
 def outer_loss(
-    model: MetaModel, training: Signals, config: MetaLearning
+    model: MetaModel, training: Signals | StoredSignals, config: MetaLearning
 ) -> Callable[[Step], Tensor]:
     """Return the loss of an outer step: the error of its batch after the inner solver."""
     size, seed = config.optimisation.batch, config.optimisation.seed
+    device = next(model.parameters()).device
 
     def loss(step: Step) -> Tensor:
-        signals = training.take(batch(len(training), size, seed, step.number))
+        chosen = batch(len(training), size, seed, step.number)
+        signals = training.take(chosen).to(device)
         fitted, measured = (signals.at(p) for p in draw_points(signals, config.points, step))
         phi = model.solver(model.network, fitted)
         return measured.squared_error(model.network(measured.points, phi)).mean()

@@ -1,27 +1,55 @@
-"""Charts of training, of quality and of rates."""
+"""Charts of training, of quality, of rates and of classifiers."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
-__all__ = ["quality", "rates", "training"]
+__all__ = ["Classifier", "classification", "quality", "rates", "training"]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """How well a classifier of a certain size does."""
+
+    name: str
+    """What it is and sees; those of one name, in several sizes, are joined by a line."""
+    parameters: int
+    """How many it has."""
+    accuracy: float
+    """Share of the test shapes whose class it finds, mean over repetitions."""
+    deviation: float
+    """Standard deviation of that share over repetitions."""
+
+
+class Measure(NamedTuple):
+    """How good a representation is: the variable, and how to name and round it."""
+
+    name: str
+    title: str
+    unit: str
+    decimals: int
+
 
 WIDTH = 9.6  # inches, as of the maps
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito: for every kind of eye
 SPLITS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
+MEASURES = (Measure("iou", "IoU", "", 3), Measure("psnr", "PSNR", "dB", 1))  # the first is better
 INDEPENDENT = math.log2(2 * math.pi * math.e) / 2  # bits per latent of a standard normal
 
 
 def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:
-    """Draw the loss and the held-out PSNR of the base network, and the prior's code length."""
+    """Draw the loss and the held-out quality of the base network, and the prior's code length."""
     figure = Figure((WIDTH, 3.2), layout="constrained")
-    loss, psnr, bits = figure.subplots(1, 3)
-    for axes in (loss, psnr, bits):
+    loss, held_out, bits = figure.subplots(1, 3)
+    for axes in (loss, held_out, bits):
         _plain(axes)
         axes.set_xlabel("step")
         axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -29,11 +57,12 @@ def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:
     loss.semilogy(history["step"], history["loss"], ".-", color=BLUE)
     loss.yaxis.set_major_formatter(LogFormatter())
     loss.yaxis.set_minor_formatter(LogFormatter())
-    loss.set_ylabel("mean squared error")
+    loss.set_ylabel(history["loss"].attrs.get("long_name", "mean squared error"))
     loss.set_title("Base network: training loss", fontsize=10)
-    psnr.plot(history["step"], history["psnr"], ".-", color=GREEN)
-    psnr.set_ylabel("dB")
-    psnr.set_title("Base network: held-out PSNR", fontsize=10)
+    measure = _measure(history)
+    held_out.plot(history["step"], history[measure.name], ".-", color=GREEN)
+    held_out.set_ylabel(measure.unit or measure.title)
+    held_out.set_title(f"Base network: held-out {measure.title}", fontsize=10)
     bits.plot(prior["step"], -prior["log2_likelihood"], ".-", color=ORANGE)
     bits.axhline(INDEPENDENT, color="0.4", linestyle="--", label="independent normal")
     bits.legend(frameon=False, fontsize=8)
@@ -42,18 +71,19 @@ def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:
     return figure
 
 
-def quality(quality: xr.Dataset) -> Figure:
-    """Draw how the PSNR of the signals of each split is distributed."""
-    split, psnr = quality["split"].values, quality["psnr"].values
+def quality(quality: xr.Dataset, signal: str = "field") -> Figure:
+    """Draw how the PSNR, or the IoU, of the signals of each split is distributed."""
+    measure = _measure(quality)
+    split, reached = quality["split"].values, quality[measure.name].values
     present = [name for name in SPLITS if (split == name).any()]
     figure = Figure((WIDTH, 1.2 + 0.6 * len(present)), layout="constrained")
     axes = _plain(figure.subplots())
     labels = []
     for height, name in enumerate(present):
-        values = psnr[split == name]
+        values = reached[split == name]
         finite = values[np.isfinite(values)]
         exact = f", {len(values) - len(finite):,} exact" if len(finite) < len(values) else ""
-        labels.append(f"{name}\n{len(values):,} fields{exact}")
+        labels.append(f"{name}\n{len(values):,} {signal}s{exact}")
         if not len(finite):
             continue
         outliers = {"marker": ".", "markersize": 5, "markeredgecolor": "none", "alpha": 0.5}
@@ -70,10 +100,11 @@ def quality(quality: xr.Dataset) -> Figure:
             flierprops=outliers | {"markerfacecolor": SPLITS[name]},
         )
         middle = np.median(finite)
-        axes.text(middle, height - 0.3, f"{middle:.1f}", ha="center", fontsize=8)
+        axes.text(middle, height - 0.3, f"{middle:.{measure.decimals}f}", ha="center", fontsize=8)
     axes.set_yticks(range(len(present)), labels)
     axes.set_ylim(len(present) - 0.5, -0.6)
-    axes.set_xlabel("PSNR of a field (dB)")
+    unit = f" ({measure.unit})" if measure.unit else ""
+    axes.set_xlabel(f"{measure.title} of a {signal}{unit}")
     return figure
 
 
@@ -108,6 +139,35 @@ def rates(rates: xr.Dataset) -> Figure:
     above = axes.secondary_xaxis("top", (lambda x: x / points, lambda x: x * points))
     above.set_xlabel("bits per grid point")
     return figure
+
+
+def classification(classifiers: Sequence[Classifier]) -> Figure:
+    """Draw test accuracies of classifiers against their sizes."""
+    figure = Figure((WIDTH, 3.6), layout="constrained")
+    axes = _plain(figure.subplots())
+    styles = zip(cycle((GREEN, BLUE, ORANGE)), cycle("osDv"), strict=True)
+    names = dict.fromkeys(classifier.name for classifier in classifiers)
+    for name, (colour, marker) in zip(names, styles, strict=False):
+        sizes = sorted((c for c in classifiers if c.name == name), key=lambda c: c.parameters)
+        axes.errorbar(
+            [c.parameters for c in sizes],
+            [c.accuracy for c in sizes],
+            [c.deviation for c in sizes],
+            label=name,
+            color=colour,
+            marker=marker,
+            capsize=4,
+        )
+    axes.set(xscale="log", xlabel="parameters of the classifier", ylabel="test accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.margins(x=0.08, y=0.15)
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def _measure(data: xr.Dataset) -> Measure:
+    """Return the measure that a data set holds."""
+    return next(measure for measure in MEASURES if measure.name in data)
 
 
 def _plain(axes: Axes) -> Axes:

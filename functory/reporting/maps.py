@@ -1,5 +1,6 @@
 """Maps of fields over latitude and longitude."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["comparison", "gallery", "refinement"]
+__all__ = ["Completions", "comparison", "completions", "gallery", "refinement"]
 
 WIDTH = 9.6  # inches, of a page: text of 10 points is as large as that around the picture
 CELSIUS = "plasma"  # dark is cold: perceptually uniform, and clear to the colour-blind
@@ -20,6 +21,20 @@ DIFFERENCE = "RdBu_r"
 SEAM = 16.0  # degrees that a grid may leave open and still go round the globe
 ZOOM = 5  # the share of a map that is enlarged is one in so many, each way
 OUTLIERS = 0.5  # per cent of the values that may lie beyond the ends of a scale of colours
+
+
+@dataclass(frozen=True, eq=False)
+class Completions:
+    """Fields of which a part was hidden: (sample, latitude, longitude), all on one grid."""
+
+    observed: xr.DataArray
+    """What was seen, with their `time`; missing values where nothing was."""
+    with_prior: xr.DataArray
+    """Whole fields, inferred with the prior."""
+    without_prior: xr.DataArray
+    """Whole fields, fitted without it."""
+    truth: xr.DataArray
+    """The fields before a part of them was hidden."""
 
 
 def comparison(originals: xr.DataArray, reconstructions: xr.DataArray) -> Figure:
@@ -33,10 +48,9 @@ def comparison(originals: xr.DataArray, reconstructions: xr.DataArray) -> Figure
     for row, original, reconstruction, residual in zip(
         axes, originals, reconstructions, residuals, strict=True
     ):
-        rmse = f"{np.sqrt(np.nanmean(residual.values**2)):.2g} {_units(residual)}".strip()
         fields = _draw(row[0], original, f"Original, {_when(original)}", scale)
         _draw(row[1], reconstruction, "Reconstruction", scale)
-        differences = _draw(row[2], residual, f"Difference (RMSE {rmse})", around_zero)
+        differences = _draw(row[2], residual, f"Difference (RMSE {_rms(residual)})", around_zero)
     _bar(figure, fields, axes[:, :2], _label(originals))
     _bar(figure, differences, axes[:, 2], _label(originals, "reconstruction − original"), aspect=25)
     return figure
@@ -54,6 +68,28 @@ def gallery(samples: xr.DataArray) -> Figure:
     for panel in axes.flat[len(samples) :]:
         panel.set_visible(False)
     _bar(figure, fields, axes, _label(samples))
+    return figure
+
+
+def completions(found: Completions) -> Figure:
+    """Draw up to three fields as they were seen, completed with and without the prior, and whole.
+
+    Titles have the RMSE of the hidden part.
+    """
+    parts = (found.observed, found.with_prior, found.without_prior, found.truth)
+    observed, *completed, truth = (_displayed(part[:3]) for part in parts)
+    figure, axes = _panels(len(truth), 4, truth[0])
+    scale = _scale(truth)  # of a fit that went astray, all colours would be taken by its errors
+    for i, row in enumerate(axes):
+        hidden = observed[i].isnull() & truth[i].notnull()
+        _draw(row[0], observed[i], f"Observed, {_when(observed[i])}", scale)
+        for panel, name, fields in zip(row[1:3], ("With", "Without"), completed, strict=True):
+            error = truth[i].copy(data=fields[i].values - truth[i].values).where(hidden)
+            _draw(panel, fields[i], f"{name} the prior: {_rms(error)}", scale)
+            border = {"levels": [0.5], "colors": "black", "linewidths": 1}
+            panel.contour(truth["longitude"], truth["latitude"], hidden.astype(float), **border)
+        whole = _draw(row[3], truth[i], "Truth", scale)
+    _bar(figure, whole, axes, _label(truth))
     return figure
 
 
@@ -89,6 +125,10 @@ def _displayed(field: xr.DataArray) -> xr.DataArray:
 def _units(field: xr.DataArray) -> str:
     units = str(field.attrs.get("units", ""))
     return "" if units == "1" else units
+
+
+def _rms(errors: xr.DataArray) -> str:
+    return f"{np.sqrt(np.nanmean(errors.values**2)):.2g} {_units(errors)}".strip()
 
 
 def _label(field: xr.DataArray, name: str = "") -> str:

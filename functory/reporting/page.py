@@ -1,26 +1,18 @@
 """The report of a run: its pictures, and one page that holds everything."""
 
-import base64
-import io
-import json
 from dataclasses import dataclass
-from importlib.resources import files
-from textwrap import fill
 
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
 from functory.reporting import charts, maps
+from functory.reporting.frame import encode, page
 
 __all__ = ["Report", "pictures", "render"]
-
-RESOLUTION = 160  # dots per inch: sharp on a page that is 60 rem wide, and small enough to embed
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What there is to tell of a run.
+    """What there is to tell of a run; what is None has no section.
 
     Fields are (sample, latitude, longitude), in the units of their attributes.
     """
@@ -55,6 +47,8 @@ class Report:
     """The original of that field, on its own grid."""
     provenance: list[tuple[str, str, str]]
     """Stages: name, reference of the version, and configuration as JSON text."""
+    completions: maps.Completions | None = None
+    """Test fields of which a part was hidden."""
 
 
 def pictures(report: Report) -> dict[str, bytes]:
@@ -67,30 +61,11 @@ def pictures(report: Report) -> dict[str, bytes]:
         "rates": charts.rates(report.rates),
         "samples": maps.gallery(report.samples),
     }
-    return {name: _png(figure, report.notice) for name, figure in figures.items()}
+    if report.completions is not None:
+        figures["completions"] = maps.completions(report.completions)
+    return encode(figures, report.notice)
 
 
 def render(report: Report, pictures: dict[str, bytes]) -> str:
-    """Return one HTML page that needs nothing else: pictures, styles and provenance are in it."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["indented"] = lambda text: json.dumps(
-        json.loads(text), indent=2, ensure_ascii=False
-    )
-    template = environment.from_string((files(__package__) / "page.html").read_text("utf-8"))
-    sources = {
-        name: "data:image/png;base64," + base64.b64encode(png).decode()
-        for name, png in pictures.items()
-    }
-    return template.render(report=report, pictures=sources)
-
-
-def _png(figure: Figure, notice: str) -> bytes:
-    if notice:
-        style = {"x": 0.01, "ha": "left", "fontsize": 9, "weight": "bold", "color": "#8a3a0c"}
-        figure.suptitle(fill(notice, 110), parse_math=False, **style)
-    stream = io.BytesIO()
-    # the version of the library in the file would make each upgrade a new picture
-    figure.savefig(stream, format="png", dpi=RESOLUTION, metadata={"Software": None})
-    return stream.getvalue()
+    """Return one HTML page that needs nothing else; it has the sections that have pictures."""
+    return page("page.html", report, pictures)

@@ -15,7 +15,7 @@ from cfgrib.dataset import open_fileindex
 from cfgrib.messages import FileStream
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
-from scipy.io import netcdf_file  # type: ignore[import-untyped]
+from scipy.io import netcdf_file
 
 from functory.configuration import Config
 from functory.errors import InputError

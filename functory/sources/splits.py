@@ -10,7 +10,16 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from functory.configuration import Config
 from functory.errors import InputError
 
-__all__ = ["RandomShares", "RandomSizes", "Split", "Years", "assign"]
+__all__ = [
+    "RandomShares",
+    "RandomSizes",
+    "RandomSplit",
+    "Split",
+    "Years",
+    "assign",
+    "draw",
+    "draw_by_class",
+]
 
 
 class RandomShares(Config):
@@ -62,11 +71,12 @@ class Years(Config):
         return self
 
 
+RandomSplit = Annotated[RandomShares | RandomSizes, Field(discriminator="method")]
 Split = Annotated[RandomShares | RandomSizes | Years, Field(discriminator="method")]
 
 
 def assign(times: Sequence[str], years: Sequence[int], split: Split) -> np.ndarray:
-    """Return 'train', 'validation' or 'test' for every signal.
+    """Return 'train', 'validation' or 'test' for every signal of a record in time.
 
     The lot of a signal depends on its time alone, so that its membership stays when the data set
     grows. Exact sizes are drawn among the first signals; later ones follow by lot in the same
@@ -84,27 +94,80 @@ def assign(times: Sequence[str], years: Sequence[int], split: Split) -> np.ndarr
     InputError
         If there are fewer signals than the sizes ask for, or a split that was asked for is empty.
     """
-    if isinstance(split, Years):
-        marks = ["test" if y in split.test else "validation" for y in years]
-        chosen = {*split.test, *split.validation}
-        marks = [m if y in chosen else "train" for m, y in zip(marks, years, strict=True)]
-    elif isinstance(split, RandomSizes):
-        marks = _by_size(times, split)
+    if not isinstance(split, Years):
+        return draw(times, split)
+    marks = ["test" if y in split.test else "validation" for y in years]
+    chosen = {*split.test, *split.validation}
+    marks = [m if y in chosen else "train" for m, y in zip(marks, years, strict=True)]
+    _check(marks, split, f"{min(years)} to {max(years)}")
+    return np.array(marks)
+
+
+def draw(names: Sequence[str], split: RandomShares | RandomSizes) -> np.ndarray:
+    """Return 'train', 'validation' or 'test' by lot; the lot of a signal depends on its name.
+
+    Raises
+    ------
+    InputError
+        As `assign`.
+    """
+    if isinstance(split, RandomSizes):
+        marks = _by_size(names, split)
     else:
-        marks = _by_lot(_lots(times, split.seed), split.validation, split.test)
+        marks = _by_lot(_lots(names, split.seed), split.validation, split.test)
+    _check(marks, split, f"{names[0]} to {names[-1]}")
+    return np.array(marks)
+
+
+def draw_by_class(
+    names: Sequence[str], labels: Sequence[str], split: RandomShares | RandomSizes
+) -> np.ndarray:
+    """Return 'train', 'validation' or 'test' by lot, with every class in every split.
+
+    Shares hold within each class, to the nearest signal and with one at least; exact sizes hold
+    over all classes together.
+
+    Raises
+    ------
+    InputError
+        As `draw`, and if a class has too few signals to be in every split.
+    """
+    marks = np.full(len(names), "train", dtype=object)
+    if isinstance(split, RandomSizes):
+        marks = draw(names, split).astype(object)
+    asked = ["train", *(s for s in ("validation", "test") if getattr(split, s))]
+    for label in sorted(set(labels)):
+        of_class = [i for i, other in enumerate(labels) if other == label]
+        if isinstance(split, RandomShares):
+            lots = dict(zip(of_class, _lots([names[i] for i in of_class], split.seed), strict=True))
+            shares = {"test": split.test, "validation": split.validation}
+            ordered = sorted(of_class, key=lots.__getitem__)
+            for name, share in shares.items():
+                count = max(1, round(share * len(of_class))) if share else 0
+                marks[ordered[:count]], ordered = name, ordered[count:]
+        empty = sorted(set(asked) - set(marks[of_class]))
+        if empty:
+            raise InputError(
+                f"Class '{label}' has {len(of_class)} models, of which none is left for "
+                f"{' and '.join(empty)}; give more of them, leave the class out by "
+                "source.classes, or change the split."
+            )
+    return marks.astype(str)
+
+
+def _check(marks: Sequence[str], split: Split, range_: str) -> None:
     asked = {"train"} | {s for s in ("validation", "test") if getattr(split, s)}
     empty = sorted(asked - set(marks))
     if empty:
         raise InputError(
-            f"The split leaves no signal for {' and '.join(empty)} among {len(times)} signals "
-            f"({min(years)} to {max(years)}); change its seed, shares or years."
+            f"The split leaves no signal for {' and '.join(empty)} among {len(marks)} signals "
+            f"({range_}); change its seed, shares or years."
         )
-    return np.array(marks)
 
 
-def _lots(times: Sequence[str], seed: int) -> list[float]:
-    """Return a number in [0, 1) for every signal, from its time and the seed."""
-    texts = (f"{seed} {time}".encode() for time in times)
+def _lots(names: Sequence[str], seed: int) -> list[float]:
+    """Return a number in [0, 1) for every signal, from its name and the seed."""
+    texts = (f"{seed} {name}".encode() for name in names)
     return [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest()) / 2**64 for t in texts]
 
 
@@ -115,14 +178,14 @@ def _by_lot(lots: Sequence[float], validation: float, test: float) -> list[str]:
     ]
 
 
-def _by_size(times: Sequence[str], split: RandomSizes) -> list[str]:
+def _by_size(names: Sequence[str], split: RandomSizes) -> list[str]:
     total = split.train + split.validation + split.test
-    if len(times) < total:
+    if len(names) < total:
         raise InputError(
             f"The split asks for {split.train} + {split.validation} + {split.test} = {total} "
-            f"signals, but there are {len(times)}; give more data or a smaller split."
+            f"signals, but there are {len(names)}; give more data or a smaller split."
         )
-    lots = _lots(times, split.seed)
+    lots = _lots(names, split.seed)
     order = sorted(range(total), key=lots.__getitem__)
     marks = _by_lot(lots, split.validation / total, split.test / total)
     for rank, i in enumerate(order):

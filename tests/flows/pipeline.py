@@ -8,6 +8,7 @@ from typing import Any
 from flows.era5 import era5
 from storage.references import Reference
 from tasks.acquire import Acquisition, acquire
+from tasks.complete import complete_signals
 from tasks.entropy import entropy
 from tasks.fit import fit_all
 from tasks.metalearn import metalearn
@@ -15,7 +16,17 @@ from tasks.prepare import PrepareERA5, prepare
 from tasks.prior import prior, sample
 from tasks.report import report
 
-STAGES = ("acquire", "prepare", "metalearn", "fit_all", "prior", "sample", "entropy", "report")
+STAGES = (
+    "acquire",
+    "prepare",
+    "metalearn",
+    "fit_all",
+    "prior",
+    "sample",
+    "complete_signals",
+    "entropy",
+    "report",
+)
 
 FLOW = {
     "flow": {"layers": 2, "width": 16, "dropout": 0.1},
@@ -48,6 +59,13 @@ TINY: dict[str, Any] = {
     "fit": {"chunk": 4},
     "prior": FLOW,
     "sampling": {"count": 4},
+    "completion": {
+        "masks": [
+            {"kind": "region", "name": "Africa", "latitude": [-35, 37], "longitude": [-18, 52]}
+        ],
+        "signals": 2,
+        "completion": {"draws": 8, "steps": 3},
+    },
     "entropy_models": {"bits": [4, 5], "flow": FLOW},
     "report": {"examples": 1, "samples": 2},
 }
@@ -78,6 +96,14 @@ def plain(
     run(fit_all, p["fit"], signals="prepare", network="metalearn")
     run(prior, p["prior"], functaset="fit_all")
     run(sample, p["sampling"], prior="prior", functaset="fit_all")
+    run(
+        complete_signals,
+        p["completion"],
+        signals="prepare",
+        network="metalearn",
+        functaset="fit_all",
+        prior="prior",
+    )
     run(entropy, p["entropy_models"], functaset="fit_all", signals="prepare")
     run(
         report,
@@ -88,5 +114,6 @@ def plain(
         prior="prior",
         samples="sample",
         entropy="entropy",
+        completions="complete_signals",
     )
     return done

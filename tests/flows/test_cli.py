@@ -22,6 +22,7 @@ from storage.versions import Store
 
 COMMAND = str(Path(sys.executable).with_name("functory"))
 KINDS = [
+    "completions",
     "entropy-models",
     "functasets",
     "networks",

@@ -30,6 +30,7 @@ KINDS = dict(
             "functasets",
             "priors",
             "samples",
+            "completions",
             "entropy-models",
             "reports",
         ),
@@ -136,6 +137,7 @@ def test_artifacts_show_the_result(ran: Ran, used: Store) -> None:
         "tiny-quality": "image",
         "tiny-rates": "image",
         "tiny-samples": "image",
+        "tiny-completions": "image",
     }
     table = str(ran.artifacts["tiny-summary"].data)
     (record,) = used.find("reports/tiny")
@@ -148,7 +150,7 @@ def test_artifacts_show_the_result(ran: Ran, used: Store) -> None:
     )
     assert link is not None
     assert "<html" in Path(link[1]).read_text()
-    for name in ("reconstructions", "quality", "rates", "samples"):
+    for name in ("reconstructions", "quality", "rates", "samples", "completions"):
         # "iVBORw0KGgo" are the first bytes of every PNG
         assert str(ran.artifacts[f"tiny-{name}"].data).startswith(
             "data:image/png;base64,iVBORw0KGgo"
@@ -168,7 +170,10 @@ def test_a_second_run_computes_nothing(used: Store, tiny: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("change", "new"),
     [
-        ({"prior": {**TINY["prior"], "flow": {"layers": 1}}}, {"prior", "sample", "report"}),
+        (
+            {"prior": {**TINY["prior"], "flow": {"layers": 1}}},
+            {"prior", "sample", "complete_signals", "report"},
+        ),
         ({"report": {"examples": 2, "samples": 2}}, {"report"}),
     ],
     ids=["prior", "report"],

@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from problem import small_signals
 from torch import Tensor
 
+from functory.fields.coordinates import coordinates_for
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
+from functory.metalearning import outer
 from functory.metalearning.gauss_newton import GaussNewtonSteps
 from functory.metalearning.outer import MetaLearning, draw_points, meta_learn
 from functory.metalearning.tangent import TangentLoss, TangentStart
-from functory.signals import Signals
+from functory.signals import Signals, StoredSignals
 from functory.training import Optimisation, Step
 
 CONFIG = MetaLearning(
@@ -84,3 +88,48 @@ def test_a_run_killed_in_either_phase_resumes_to_the_same_network(
             learned(tmp_path / "killed")
     resumed = learned(tmp_path / "killed")
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def shapes() -> StoredSignals:
+    """Return boxes in a small grid, as a signal set on xarray."""
+    generator = np.random.default_rng(0)
+    voxels = np.zeros((12, 4, 4, 4), dtype=bool)
+    for shape in voxels:
+        low = generator.integers(0, 3, 3)
+        shape[tuple(map(slice, low, low + generator.integers(1, 4, 3)))] = True
+    axes = ("z", "y", "x")
+    attributes = {"normalisation_offset": 0.0, "normalisation_scale": 1.0}
+    dataset = xr.Dataset(
+        {"occupancy": (("sample", *axes), voxels, attributes)},
+        {axis: (np.arange(4) + 0.5) / 4 for axis in axes},
+        {"sample_dimension": "sample", "mask": "none", "modality": "shape"},
+    )
+    return StoredSignals(dataset, coordinates_for("pixel-centres", axes, dataset.coords))
+
+
+@pytest.mark.parametrize("points", [None, 20])
+def test_stored_signals_teach_what_signals_in_memory_do(points: int | None) -> None:
+    stored, config = shapes(), CONFIG.model_copy(update={"points": points})
+    whole = stored.read()
+    expected, rows = meta_learn(whole, whole, config)
+    found, again = meta_learn(stored, whole, config)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
+    assert again == rows
+
+
+def test_no_more_stored_signals_are_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, sizes = shapes(), list[int]()
+    real = StoredSignals.take
+
+    def recorded(self: StoredSignals, samples: Tensor) -> Signals:
+        sizes.append(len(samples))
+        return real(self, samples)
+
+    monkeypatch.setattr(outer, "HELD_VALUES", 5 * 4**3)
+    monkeypatch.setattr(StoredSignals, "take", recorded)
+    monkeypatch.setattr(StoredSignals, "read", None)
+    model, history = meta_learn(stored, real(stored, torch.arange(3)), CONFIG)
+    assert sizes == [5] + [CONFIG.optimisation.batch] * CONFIG.optimisation.steps
+    assert np.isfinite(history.rows[-1]["psnr"])
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from functory.reporting import charts, maps
+from functory.reporting.maps import Completions
 from functory.reporting.page import Report, pictures, render
 
-NAMES = {"reconstructions", "training", "quality", "rates", "samples", "refined"}
+NAMES = {"reconstructions", "training", "quality", "rates", "samples", "refined", "completions"}
+REGION = "A region without observations"
 NOTICE = "Synthetic data made by a generator, not ERA5."
 WORLD = (np.linspace(88.5, -88.5, 12), np.arange(24) * 15.0)
 GAUSSIAN = (np.degrees(np.arcsin(np.polynomial.legendre.leggauss(12)[0])), np.arange(24) * 15.0)
@@ -37,6 +39,14 @@ def fields(grid, samples=2, units="K", seed=0) -> xr.DataArray:
 
 def one_sample(grid) -> xr.DataArray:
     return fields(grid, 1).assign_coords(temperature=("sample", [0.7]))
+
+
+def gaps(grid, samples=1, hidden=(slice(3, 6), slice(4, 9))) -> Completions:
+    """Return fields without a region, two kelvin too warm with the prior and five without."""
+    truth = fields(grid, samples)
+    observed = truth.copy(deep=True)
+    observed[:, *hidden] = np.nan
+    return Completions(observed, truth + 2.0, truth + 5.0, truth)
 
 
 def finer(field) -> xr.DataArray:
@@ -97,6 +107,7 @@ def report() -> Report:
         refined=finer(original[0]),
         coarse=original[0],
         provenance=[("fit", "functasets/era5-demo@v1", '{"steps": 3, "unit": "°C"}')],
+        completions=gaps(WORLD),
     )
 
 
@@ -229,6 +240,63 @@ def test_the_gallery_shows_up_to_eight(count):
     assert shown[0] == "sampling temperature 0.5"
 
 
+@pytest.mark.parametrize("grid", [WORLD, BRITAIN])
+def test_completions_count_what_was_hidden_in_the_colours_of_the_truth(grid):
+    gap = gaps(grid)
+    straying = gap.without_prior + 20
+    # where something was seen, errors are none of the completion's
+    fitted = straying.where(gap.observed.isnull(), gap.truth)
+    figure = maps.completions(replace(gap, without_prior=fitted))
+    assert titles(figure)[:4] == [
+        "Observed, 1870-01-16 12:00",
+        "With the prior: 2 °C",
+        "Without the prior: 25 °C",
+        "Truth",
+    ]
+    panels = [axes for axes in figure.axes if axes.images]
+    ends = {axes.images[0].get_clim() for axes in panels}
+    assert len(ends) == 1
+    assert max(ends)[1] < 40
+    assert panels[0].images[0].get_array().mask.sum() == 15
+    assert not np.ma.getmaskarray(panels[3].images[0].get_array()).any()
+
+
+@pytest.mark.parametrize("grid", [WORLD, GAUSSIAN, BRITAIN])
+def test_the_border_of_a_hidden_region_lies_between_its_points_and_others(grid):
+    gap = gaps(grid)
+    figure = maps.completions(gap)
+    drawn(figure)
+    lost = maps._displayed(gap.observed)[0].isnull()
+    rows, columns = (np.flatnonzero(lost.any(axis)) for axis in ("longitude", "latitude"))
+    latitude, longitude = lost["latitude"].values, lost["longitude"].values
+    for panel in figure.axes[1:3]:
+        (border,) = panel.collections
+        (x, y) = border.get_paths()[0].vertices.T
+        assert longitude[columns[0] - 1] < x.min() < longitude[columns[0]]
+        assert longitude[columns[-1]] < x.max() < longitude[columns[-1] + 1]
+        assert latitude[rows[0] - 1] < y.min() < latitude[rows[0]]
+        assert latitude[rows[-1]] < y.max() < latitude[rows[-1] + 1]
+    assert not figure.axes[0].collections
+    assert not figure.axes[3].collections
+
+
+def test_a_gap_of_the_data_is_not_a_hidden_region():
+    gap = gaps(WORLD)
+    missing = gap.truth["latitude"] < -80
+    figure = maps.completions(
+        replace(gap, observed=gap.observed.where(~missing), truth=gap.truth.where(~missing))
+    )
+    assert titles(figure)[1] == "With the prior: 2 °C"
+    (border,) = figure.axes[1].collections
+    assert min(path.vertices[:, 1].min() for path in border.get_paths()) > 0
+    drawn(figure)
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 1), (3, 3), (5, 3)])
+def test_up_to_three_completions_are_shown(count, shown):
+    assert titles(maps.completions(gaps(BRITAIN, count))).count("Truth") == shown
+
+
 def test_exact_fields_are_counted_but_not_drawn():
     splits = ["train", "train", "train", "test"]
     figure = charts.quality(psnr_quality([30.0, 32.0, np.inf, np.inf], splits))
@@ -299,6 +367,14 @@ def test_the_page_says_what_it_must(report, images):
     for tag, attributes in page.tags:
         if tag == "img":
             assert NOTICE in attributes["alt"]
+
+
+def test_without_completions_there_is_no_section_of_them(report, images):
+    assert REGION in Page(render(report, images)).text
+    bare = replace(report, completions=None)
+    drawn_without = pictures(bare)
+    assert set(drawn_without) == NAMES - {"completions"}
+    assert REGION not in Page(render(bare, drawn_without)).text
 
 
 def test_without_a_notice_there_is_none(report, images):

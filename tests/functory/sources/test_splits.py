@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functory.errors import InputError
-from functory.sources.splits import RandomShares, RandomSizes, Split, Years, assign
+from functory.sources.splits import (
+    RandomShares,
+    RandomSizes,
+    Split,
+    Years,
+    assign,
+    draw,
+    draw_by_class,
+)
 
 
 def hours(count: int) -> tuple[list[str], list[int]]:
@@ -69,3 +77,80 @@ def test_an_empty_split_is_refused() -> None:
 def test_overlapping_years_are_refused() -> None:
     with pytest.raises(ValueError, match="in validation and in test"):
         Years(validation=(2019,), test=(2019, 2020))
+
+
+def models(counts: dict[str, int]) -> tuple[list[str], list[str]]:
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    return [f"{label}/{i}" for i, label in enumerate(labels)], labels
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(3, 40), min_size=1, max_size=5),
+    st.floats(0, 0.3),
+    st.floats(0, 0.3),
+    st.integers(0, 9),
+)
+def test_shares_hold_within_every_class(
+    counts: list[int], validation: float, test: float, seed: int
+) -> None:
+    names, labels = models({f"class {i}": count for i, count in enumerate(counts)})
+    shares = {"validation": validation, "test": test}
+    marks = draw_by_class(names, labels, RandomShares(**shares, seed=seed))
+    for i, count in enumerate(counts):
+        of_class = marks[np.array(labels) == f"class {i}"].tolist()
+        for split, share in shares.items():
+            found = of_class.count(split)
+            assert (found == 0) == (share == 0)
+            assert abs(found - share * count) <= 0.5 or found == 1
+        assert "train" in of_class
+
+
+@settings(deadline=None)
+@given(st.permutations(range(30)))
+def test_the_order_of_models_does_not_matter(order: list[int]) -> None:
+    names, labels = models({"chair": 12, "table": 18})
+    for split in (RandomShares(), RandomSizes(train=18, validation=6, test=6)):
+        marks = draw_by_class(names, labels, split)
+        again = draw_by_class([names[i] for i in order], [labels[i] for i in order], split)
+        assert (again == marks[order]).all()
+
+
+def test_a_class_is_split_the_same_beside_any_others() -> None:
+    names, labels = models({"chair": 20, "table": 30})
+    marks = draw_by_class(names, labels, RandomShares())
+    alone = draw_by_class(names[20:], labels[20:], RandomShares())
+    assert (alone == marks[20:]).all()
+    assert (draw_by_class(names, labels, RandomShares(seed=1)) != marks).any()
+
+
+def test_sizes_are_exact_over_all_classes() -> None:
+    names, labels = models({"chair": 40, "table": 60})
+    split = RandomSizes(train=70, validation=10, test=20)
+    marks = draw_by_class(names, labels, split)
+    assert [int((marks == s).sum()) for s in ("train", "validation", "test")] == [70, 10, 20]
+    assert (marks == draw(names, split)).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "split", "missing"),
+    [
+        (2, RandomShares(), "train"),
+        (1, RandomShares(), "train and validation"),
+        (2, RandomSizes(train=30, validation=1, test=1), "test and validation|test|validation"),
+    ],
+)
+def test_a_class_with_too_few_models(
+    count: int, split: RandomShares | RandomSizes, missing: str
+) -> None:
+    names, labels = models({"chair": 30, "lamp": count})
+    with pytest.raises(InputError, match=f"'lamp' has {count} models.*({missing})") as caught:
+        draw_by_class(names, labels, split)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).count(". ") == 0
+
+
+def test_a_class_with_few_models_is_enough_without_validation() -> None:
+    names, labels = models({"chair": 30, "lamp": 2})
+    marks = draw_by_class(names, labels, RandomShares(validation=0))
+    assert sorted(marks[30:]) == ["test", "train"]

@@ -1,0 +1,156 @@
+"""Classifiers: an MLP on modulations, and the 3D CNN on voxels that it is compared with."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from functory.configuration import Config
+from functory.training import (
+    Device,
+    History,
+    Optimisation,
+    Step,
+    batch,
+    resolve_device,
+    train,
+)
+
+__all__ = [
+    "ConvolutionalConfig",
+    "ModulationClassifier",
+    "PerceptronConfig",
+    "VoxelClassifier",
+    "accuracy",
+    "train_classifier",
+]
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PerceptronConfig(Config):
+    """Architecture of the classifier of modulations (thesis, section 5.A.7)."""
+
+    width: PositiveInt = 128
+    """Units of every hidden layer."""
+    depth: PositiveInt = 4
+    """Hidden layers."""
+    dropout: Dropout = 0.2
+    """Dropout probability after every hidden layer."""
+
+
+class ConvolutionalConfig(Config):
+    """Architecture of the classifier of voxels (thesis, section 5.A.7)."""
+
+    channels: PositiveInt = 64
+    """Channels of every convolution."""
+    width: PositiveInt = 128
+    """Units of the linear layer before the last."""
+    dropout: Dropout = 0.2
+    """Dropout probability after every layer but the last."""
+
+
+class ModulationClassifier(nn.Sequential):
+    """An MLP with SiLU on modulations, standardised by the training set's mean and deviation."""
+
+    def __init__(
+        self, mean: Tensor, deviation: Tensor, classes: int, config: PerceptronConfig
+    ) -> None:
+        layers: list[nn.Module] = [_Standardise(mean, deviation)]
+        sizes = [len(mean)] + [config.width] * config.depth
+        for inputs, outputs in pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU(), nn.Dropout(config.dropout)]
+        super().__init__(*layers, nn.Linear(config.width, classes))
+
+
+class VoxelClassifier(nn.Sequential):
+    """Convolutions of 3³ with stride 2 until one voxel is left, then two linear layers.
+
+    Takes (samples, voxels) of cubes with `side` voxels each way.
+    """
+
+    def __init__(self, side: int, classes: int, config: ConvolutionalConfig) -> None:
+        layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side, side))]
+        channels = 1
+        while side > 1:
+            convolution = nn.Conv3d(channels, config.channels, 3, stride=2, padding=1)
+            layers += [convolution, nn.SiLU(), nn.Dropout(config.dropout)]
+            channels, side = config.channels, (side + 1) // 2
+        layers += [nn.Flatten(), nn.Linear(channels, config.width), nn.SiLU()]
+        super().__init__(*layers, nn.Dropout(config.dropout), nn.Linear(config.width, classes))
+
+
+class _Standardise(nn.Module):
+    """Subtract a mean and divide by a deviation."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.deviation
+
+
+def train_classifier(
+    build: Callable[[], nn.Module],
+    training: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    optimisation: Optimisation,
+    device: Device = "auto",
+    checkpoint: Path | None = None,
+    label: str = "classifier",
+) -> tuple[nn.Module, History]:
+    """Train a classifier by cross-entropy, and keep what is best on held-out samples.
+
+    Parameters
+    ----------
+    build
+        Makes the untrained model; called with the optimisation's seed.
+    training, held_out
+        Inputs, (samples, values), of any type, and labels, (samples,), integers from 0.
+    """
+    on = resolve_device(device)
+    inputs, labels = (part.to(on) for part in training)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(optimisation.seed)
+        model = build().to(on)
+
+    def loss(step: Step) -> Tensor:
+        chosen = batch(len(inputs), optimisation.batch, optimisation.seed, step.number)
+        return nn.functional.cross_entropy(model(inputs[chosen].float()), labels[chosen])
+
+    def evaluate() -> dict[str, float]:
+        logits = _logits(model, held_out[0].to(on))
+        asked = held_out[1].to(on)
+        loss = float(nn.functional.cross_entropy(logits, asked))
+        found = float((logits.argmax(1) == asked).float().mean())
+        return {"accuracy": found, "log_likelihood": -loss}
+
+    history = train(
+        model,
+        loss,
+        optimisation,
+        label=label,
+        evaluate=evaluate,
+        select="log_likelihood",
+        checkpoint=checkpoint,
+    )
+    return model, history
+
+
+def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Return the share of samples whose most probable class is theirs."""
+    return float((_logits(model, inputs).argmax(1) == labels).float().mean())
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    return torch.cat([model(part.float()) for part in inputs.split(256)])

@@ -1,0 +1,15 @@
+"""Signal sets as they are read: lazily, with copies made on the way."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from functory.sources.augmentation import with_rescaled
+
+__all__ = ["open_signals"]
+
+
+def open_signals(folder: Path) -> xr.Dataset:
+    """Open a signal set; nothing is read, and no copy of a shape made, before it is needed."""
+    dataset = xr.open_zarr(folder, chunks=None, consolidated=False)
+    return with_rescaled(dataset) if "original" in dataset else dataset
