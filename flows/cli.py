@@ -25,10 +25,10 @@ app = typer.Typer(
     help=(
         "Turn data into functions, and train models on the functions.\n\n"
         "A run makes versions in the store (./store, or what FUNCTORY_STORE names): signals, "
-        "a base network, a functaset of modulations, a flow prior, entropy models, a report. What "
-        "is there already is not computed again.\n\n"
-        "**Start with** `functory run era5/demo`, then `functory ls` and "
-        "`functory show functasets/era5-demo`."
+        "a base network, a functaset of modulations, a flow prior, classifiers or entropy models, "
+        "a report. What is there already is not computed again.\n\n"
+        "**Start with** `functory run era5/demo` or `functory run shapenet/demo`, then "
+        "`functory ls` and `functory show functasets/era5-demo`."
     ),
 )
 console = Console(highlight=False)
@@ -211,6 +211,8 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
 BRIEFLY = {
     "signals": "{} signals",
     "latents": "{} latents",
+    "iou test": "test IoU {}",
+    "accuracy": "accuracy {}",
     "psnr test": "test {} dB",
     "psnr_validation": "validation {} dB",
     "psnr_test": "test {} dB",

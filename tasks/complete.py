@@ -121,7 +121,8 @@ def complete_signals(
     for each in done:
         (mask,), (method,) = set(each.columns["mask"]), set(each.columns["method"])
         summary.setdefault(mask, {})[method] = float(each.unseen.mean())
-        summary[mask]["mean of the training signals"] = of_mean[mask]
+    for mask, value in of_mean.items():
+        summary[mask]["mean of the training signals"] = value
     return Outcome(work.licence(functaset), summary)
 
 

@@ -103,7 +103,8 @@ def summary_table(summaries: Mapping[str, Mapping[str, Any]]) -> list[tuple[str,
     prepared, fit = summaries["prepare"], summaries["fit"]
     left_out = f"{prepared['empty']} empty and {prepared['repeated']} repeated ones left out"
     rows = [
-        ("signals", f"{fit['signals']:,} of {prepared['models']:,} models ({left_out})"),
+        ("signals", f"{fit['signals']:,}"),
+        ("models", f"{prepared['models']:,} ({left_out})"),
         ("classes", f"{len(prepared['classes'])}"),
         ("latents", f"{fit['latents']}"),
     ]

@@ -26,7 +26,7 @@ from shape_folders import (
 from functory.errors import InputError
 from functory.sources import shape_files
 from functory.sources.shape_files import ShapeFiles, find_shape_files, list_models
-from functory.sources.shape_models import SYNSETS, ShapeModel, synset_id, to_zyx
+from functory.sources.shape_models import SYNSETS, Y_UP, ShapeModel, synset_id, to_zyx
 
 CHAIR, AIRPLANE = "03001627", "02691156"
 AXES = st.permutations("xyz").flatmap(
@@ -107,11 +107,23 @@ def test_shapenet_core(tmp_path: Path) -> None:
 def test_y_is_up_in_binvox_files(tmp_path: Path) -> None:
     core(tmp_path, content=encoded(corner((4, 5, 6), (1, 2, 0))))
     read = models(tmp_path)[f"{CHAIR}/1a2b"].read
-    # The file's y is up; its z comes towards the viewer, against the y of a space with z up.
+    # The file's y is up, and its front faces -z: turned about, to face -y with z up.
     assert read().shape == (5, 6, 4)
-    assert np.argwhere(read()).tolist() == [[2, 5, 1]]
+    assert np.argwhere(read()).tolist() == [[2, 0, 2]]
     own = models(tmp_path, axes=["x", "y", "z"])[f"{CHAIR}/1a2b"].read
     assert np.argwhere(own()).tolist() == [[0, 2, 1]]
+
+
+def test_shapes_are_turned_and_not_mirrored() -> None:
+    """Three steps along the file's axes are a right-handed turn as before."""
+    steps = np.eye(3, dtype=int)
+    corners = []
+    for step in steps:
+        array = np.zeros((3, 3, 3), bool)
+        array[tuple(1 + step)] = True
+        z, y, x = np.argwhere(to_zyx(array, Y_UP))[0] - 1
+        corners.append((x, y, z))
+    assert round(np.linalg.det(corners)) == 1
 
 
 def test_r2n2(tmp_path: Path) -> None:
@@ -174,7 +186,7 @@ def test_zips_are_read_in_place(tmp_path: Path) -> None:
     assert list(found) == [f"{CHAIR}/{i}" for i in range(3)]
     for index, model in enumerate(found.values()):
         assert model.label == "chair"
-        assert np.argwhere(model.read()).tolist() == [[0, 5, index]]
+        assert np.argwhere(model.read()).tolist() == [[0, 0, 3 - index]]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -190,7 +202,7 @@ def test_threads_read_one_zip(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         shapes = list(threads.map(lambda model: model.read(), found))
     for model, voxels in zip(found, shapes, strict=True):
-        assert np.argwhere(voxels).tolist() == [[0, 5, int(model.name[-1])]]
+        assert np.argwhere(voxels).tolist() == [[0, 0, 3 - int(model.name[-1])]]
 
 
 def test_a_zip_that_changes_is_opened_anew(tmp_path: Path) -> None:
@@ -200,7 +212,7 @@ def test_a_zip_that_changes_is_opened_anew(tmp_path: Path) -> None:
     member = CORE.format(synset=CHAIR, model=0)
     write_zip(path, {member: encoded(corner(at=(3, 4, 5)))})
     os.utime(path, ns=(1, 1))
-    assert np.argwhere(first.read()).tolist() == [[4, 0, 3]]
+    assert np.argwhere(first.read()).tolist() == [[4, 5, 0]]
 
 
 def test_damaged_zips(tmp_path: Path) -> None:
