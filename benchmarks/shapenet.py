@@ -219,7 +219,7 @@ def recognised(name: str) -> list[tuple[str, ...]]:
     with torch.no_grad():
         logits = [model(part.flatten(1).float()) for part in torch.from_numpy(values).split(64)]
     taken = np.array(classes)[torch.cat(logits).argmax(1).numpy()]
-    right = taken == samples["label"].values.astype(str)
+    right = taken == np.array(samples["label"].values.tolist())
     temperatures = samples["temperature"].values
     return [
         (

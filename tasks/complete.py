@@ -119,10 +119,10 @@ def complete_signals(
     _write(work, config, fitted, done, mean, {"functaset": functaset, "prior": prior})
     summary: dict[str, Any] = {"measure": _measure(fitted)["long_name"]}
     for each in done:
-        (mask,), (method,) = set(each.columns["mask"]), set(each.columns["method"])
-        summary.setdefault(mask, {})[method] = float(each.unseen.mean())
-    for mask, value in of_mean.items():
-        summary[mask]["mean of the training signals"] = value
+        (label,), (method,) = set(each.columns["mask"]), set(each.columns["method"])
+        summary.setdefault(label, {})[method] = float(each.unseen.mean())
+    for label, value in of_mean.items():
+        summary[label]["mean of the training signals"] = value
     return Outcome(work.licence(functaset), summary)
 
 

@@ -14,8 +14,10 @@ from functory.signals import Signals
 
 __all__ = ["Completion", "complete"]
 
-SHARES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.0)  # of a step: the best on the true objective is taken
-GROUP = 8  # signals, or draws, that are evaluated at once
+SHARES = (1.0, 0.4, 0.1)  # of a step: the best on the true objective is taken, or none
+GROUP = 4  # signals that are completed at once
+DRAWS = 8  # draws that are evaluated at once, and…
+FEW = 1024  # … at how many of the points
 
 
 class Completion(Config):
@@ -30,7 +32,9 @@ class Completion(Config):
     together knows far less than their number. With `noise` it makes lambda of the equation.
     """
     draws: PositiveInt = 64
-    """Draws from the prior (of each class) among which the start is chosen."""
+    """Draws from the prior (of each class) among which starts are chosen."""
+    starts: PositiveInt = 2
+    """The best draws that are followed; the lowest objective at the end wins."""
     steps: PositiveInt = 12
     """Gauss-Newton steps."""
     points: PositiveInt = 8192
@@ -69,7 +73,7 @@ def complete(
     Minimises -log p(phi) + lambda sum (f_phi(x) - y)^2 over the observed points, from the best of
     some draws from the prior, by steps that take the flow as a normal distribution and the
     functions as linear, and that only go where the objective falls. Under a class-conditional
-    flow, the class is that of the best draw.
+    flow, the class is that of the draw that led to the lowest objective.
 
     Returns
     -------
@@ -82,11 +86,14 @@ def complete(
         part = _some_points(signals.take(slice(start, start + GROUP)), config)
         seen = signals.take(slice(start, start + GROUP)).count()
         weight = seen.clamp(max=config.independent) / (2 * config.noise**2) / part.count()
-        best = _best_draw(network, flow, part, weight, candidates, classes)
-        chosen = None if classes is None else classes[best]
-        problem = _Problem(network, flow, part, weight, chosen)
-        found.append(_minimise(problem, candidates[best], config.steps))
-        labels.append(chosen)
+        best = _best_draws(network, flow, part, weight, candidates, classes, config.starts)
+        starts, each = best.flatten(), torch.arange(len(part)).repeat_interleave(best.shape[1])
+        chosen = None if classes is None else classes[starts]
+        problem = _Problem(network, flow, part.take(each), weight[each], chosen)
+        phi, reached = _minimise(problem, candidates[starts], config.steps)
+        lowest = reached.view(best.shape).argmin(1) + torch.arange(len(part)) * best.shape[1]
+        found.append(phi[lowest])
+        labels.append(None if chosen is None else chosen[lowest])
     known = None if classes is None else torch.cat([part for part in labels if part is not None])
     return torch.cat(found), known
 
@@ -117,30 +124,36 @@ def _some_points(signals: Signals, config: Completion) -> Signals:
     return Signals(pick(points), pick(signals.features), pick(observed))
 
 
-def _best_draw(
+def _best_draws(
     network: LatentModulatedSiren,
     flow: FlowPrior,
     part: Signals,
     weight: Tensor,
     candidates: Tensor,
     classes: Tensor | None,
+    count: int,
 ) -> Tensor:
-    """Return for each signal the number of the draw with the lowest objective."""
+    """Return for each signal the numbers of the draws with the lowest objectives."""
+    few, scale = part.at(slice(0, FEW)), weight * part.count()
     best = []
-    for i in range(len(part)):
-        one = part.take(slice(i, i + 1))
-        with torch.no_grad():
-            parts = [network(one.points[0], some) for some in candidates.split(GROUP)]
-            prediction = torch.cat(parts)
-            misfit = one.squared_error(prediction) * one.count()
-            penalty = -flow.log_prob(candidates, classes)
-        best.append((penalty + weight[i] * misfit).argmin())
+    with torch.no_grad():
+        penalty = -flow.log_prob(candidates, classes)
+        for i in range(len(few)):
+            one = few.take(slice(i, i + 1))
+            parts = [network(one.points[0], some) for some in candidates.split(DRAWS)]
+            objective = penalty + scale[i] * one.squared_error(torch.cat(parts))
+            best.append(objective.topk(min(count, len(candidates)), largest=False).indices)
     return torch.stack(best)
 
 
-def _minimise(problem: _Problem, phi: Tensor, steps: int) -> Tensor:
-    """Take steps of the likelihood's Gauss-Newton matrix and the prior's normal precision."""
+def _minimise(problem: _Problem, phi: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Take steps of the likelihood's Gauss-Newton matrix and the prior's normal precision.
+
+    Returns modulations and the objectives that they reach.
+    """
     precision = problem.flow.deviation.double().square().reciprocal().diag()
+    with torch.no_grad():
+        reached = problem.objective(phi)
     for _ in range(steps):
         pull = _gradient(problem, phi).double()
         with torch.no_grad():
@@ -149,13 +162,13 @@ def _minimise(problem: _Problem, phi: Tensor, steps: int) -> Tensor:
             weight = 2 * problem.weight.double()[:, None, None]
             factor = torch.linalg.cholesky(weight * normal + precision)
             step = torch.cholesky_solve(weight * right - pull[..., None], factor)[..., 0]
-            tried = torch.stack([phi + share * step.to(phi.dtype) for share in SHARES])
-            values = torch.stack([problem.objective(candidate) for candidate in tried])
-            best = values.nan_to_num(torch.inf).argmin(0)
+            tried = torch.stack([phi, *(phi + share * step.to(phi.dtype) for share in SHARES)])
+            values = [reached, *(problem.objective(candidate) for candidate in tried[1:])]
+            reached, best = torch.stack(values).nan_to_num(torch.inf).min(0)
         phi = tried[best, torch.arange(len(phi))]
-        if (best == len(SHARES) - 1).all():
+        if not best.any():
             break
-    return phi
+    return phi, reached
 
 
 def _gradient(problem: _Problem, phi: Tensor) -> Tensor:
