@@ -29,13 +29,19 @@ def read_prior(folder: Path) -> tuple[FlowPrior, tuple[str, ...]]:
     Raises
     ------
     StoreError
-        If the folder holds no prior.
+        If the folder holds no prior, or one of an older Functory.
     """
     path = folder / FLOW
     if not path.exists():
         raise StoreError(f"There is no prior at {folder}; name a version of kind 'priors'.")
     with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()["prior"])
+        described = (file.metadata() or {}).get("prior")
+    if described is None:
+        raise StoreError(
+            f"The prior at {folder} was written by an older Functory, which did not say what it "
+            "is: run its deployment again."
+        )
+    description = json.loads(described)
     weights = load_file(path)
     classes = tuple(description["classes"])
     config = FlowConfig.model_validate(description["architecture"])

@@ -16,6 +16,8 @@ __all__ = ["show_report"]
 
 SHOWN = ("reconstructions", "quality", "rates", "samples", "completions")
 
+LARGEST = 2**20  # bytes of a picture: the server refuses events of 1.5 MB in base 64
+
 
 def show_report(report: Reference) -> None:
     """Put a report's table and pictures, and a link to its page, among the run's artifacts."""
@@ -31,8 +33,9 @@ def show_report(report: Reference) -> None:
     )
     create_link_artifact((folder / "index.html").as_uri(), "HTML report", key=f"{key}-report")
     for name in SHOWN:
-        if (folder / f"{name}.png").exists():
-            create_image_artifact(_data_uri(folder / f"{name}.png"), key=f"{key}-{name}")
+        picture = folder / f"{name}.png"
+        if picture.exists() and picture.stat().st_size <= LARGEST:
+            create_image_artifact(_data_uri(picture), key=f"{key}-{name}")
 
 
 def _data_uri(image: Path) -> str:

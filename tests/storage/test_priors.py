@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from safetensors.torch import save_file
 
 import storage.accessor  # noqa: F401 — registers the accessor
 from functory.errors import InputError, StoreError
@@ -13,7 +14,7 @@ from functory.models.completion import Completion
 from functory.models.flow_prior import FlowConfig, FlowPrior
 from storage.completion import observations_of
 from storage.networks import FittedNetwork
-from storage.priors import read_prior, write_prior
+from storage.priors import FLOW, read_prior, write_prior
 
 QUICK = Completion(noise=0.001, draws=64, steps=20, points=84)
 
@@ -51,6 +52,12 @@ def test_a_prior_is_the_same_after_writing(
 
 def test_where_there_is_no_prior(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no prior at"):
+        read_prior(tmp_path)
+
+
+def test_a_prior_that_does_not_say_what_it_is(tmp_path: Path, phi: np.ndarray) -> None:
+    save_file(flow(phi).state_dict(), tmp_path / FLOW)
+    with pytest.raises(StoreError, match="older Functory"):
         read_prior(tmp_path)
 
 
