@@ -99,7 +99,7 @@ def prepare_shapes(
         **attributes,
     }
     described.to_zarr(folder, mode="a", zarr_format=3, consolidated=False)
-    return open_signals(folder)
+    return open_signals(folder, consolidated=False)
 
 
 def downscale(occupied: np.ndarray, size: int, threshold: float) -> np.ndarray:

@@ -202,7 +202,7 @@ def made() -> np.ndarray:
 def lazy(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     path = tmp_path_factory.mktemp("signals") / "set"
     models().to_zarr(path, zarr_format=3, consolidated=False)
-    return open_signals(path)
+    return open_signals(path, consolidated=False)
 
 
 @pytest.fixture(scope="module")

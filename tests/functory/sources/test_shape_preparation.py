@@ -224,7 +224,9 @@ def test_it_can_be_opened_again(
     tmp_path: Path, prepared: Callable[..., xr.Dataset], config: ShapePreparation
 ) -> None:
     found = prepared(shapes(), config)
-    xr.testing.assert_identical(open_signals(tmp_path / "0").load(), found.load())
+    xr.testing.assert_identical(
+        open_signals(tmp_path / "0", consolidated=False).load(), found.load()
+    )
 
 
 @EVERY_CONFIG
@@ -365,10 +367,10 @@ def test_a_broken_model_leaves_no_result(
 
 def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
     prepare_shapes(shapes(), CONFIG, tmp_path / "set", {})
-    before = open_signals(tmp_path / "set").load()
+    before = open_signals(tmp_path / "set", consolidated=False).load()
     with pytest.raises(FileExistsError):
         prepare_shapes(shapes(chairs=5), CONFIG, tmp_path / "set", {})
-    xr.testing.assert_identical(open_signals(tmp_path / "set").load(), before)
+    xr.testing.assert_identical(open_signals(tmp_path / "set", consolidated=False).load(), before)
 
 
 # Real shapes
