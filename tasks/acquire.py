@@ -13,7 +13,7 @@ from functory.sources.era5_cds import CdsSource, SourceUnavailable, download_yea
 from storage.versions import Store
 from tasks.stage import Outcome, Work, stage
 
-__all__ = ["Acquisition", "acquire", "is_worth_retrying", "listed", "raw_files"]
+__all__ = ["PATIENCE", "Acquisition", "acquire", "keep", "listed", "raw_files", "write_manifest"]
 
 
 class Acquisition(Config):
@@ -40,15 +40,15 @@ def is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), SourceUnavailable)
 
 
-@stage(
-    "raw",
-    version=1,
-    content=contents,
-    retries=4,
-    retry_delay_seconds=[10, 60, 300, 900],
-    retry_jitter_factor=0.3,
-    retry_condition_fn=is_worth_retrying,
-)
+PATIENCE: dict[str, Any] = {
+    "retries": 4,
+    "retry_delay_seconds": [10, 60, 300, 900],
+    "retry_jitter_factor": 0.3,
+    "retry_condition_fn": is_worth_retrying,
+}
+
+
+@stage("raw", version=1, content=contents, **PATIENCE)
 def acquire(work: Work, config: Acquisition) -> Outcome:
     """Find or download the raw files; files of the user's own are listed, not copied."""
     source = config.source
@@ -60,12 +60,21 @@ def acquire(work: Work, config: Acquisition) -> Outcome:
         kept = work.store.root / "downloads" / request_id(source)
         kept.mkdir(parents=True, exist_ok=True)
         for year in source.years:
-            path = download_year(source, year, kept)
-            os.link(path, work.result / path.name)
-            files.append({"path": path.name, "sha256": work.store.content_digest(path)})
-    manifest = {"source": source.kind, "files": files}
+            files.append(keep(work, download_year(source, year, kept)))
+    return write_manifest(work, source.kind, files, licence_of(source))
+
+
+def keep(work: Work, path: Path) -> dict[str, Any]:
+    """Put a downloaded file into the result without taking its space again, and describe it."""
+    os.link(path, work.result / path.name)
+    return {"path": path.name, "sha256": work.store.content_digest(path)}
+
+
+def write_manifest(work: Work, source: str, files: list[dict[str, Any]], licence: str) -> Outcome:
+    """Write which files a source of some kind has given."""
+    manifest = {"source": source, "files": files}
     (work.result / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    return Outcome(licence_of(source), {"source": source.kind, "files": len(files)})
+    return Outcome(licence, {"source": source, "files": len(files)})
 
 
 def raw_files(folder: Path) -> list[Path]:

@@ -1,7 +1,5 @@
 """Acquire shapes: find or download the raw files, and record their contents."""
 
-import json
-import os
 from typing import Any
 
 from functory.configuration import Config
@@ -9,7 +7,7 @@ from functory.sources.shape_files import ShapeFiles, find_shape_files, list_mode
 from functory.sources.shapenet_hub import ShapeNetHub, download_class
 from functory.sources.shapes import ShapeSource, licence_of
 from storage.versions import Store
-from tasks.acquire import is_worth_retrying, listed
+from tasks.acquire import PATIENCE, keep, listed, write_manifest
 from tasks.stage import Outcome, Work, stage
 
 __all__ = ["ShapeAcquisition", "acquire_shapes"]
@@ -29,15 +27,7 @@ def contents(store: Store, config: ShapeAcquisition) -> list[dict[str, Any]] | N
     return listed(store, find_shape_files(config.source))
 
 
-@stage(
-    "raw",
-    version=1,
-    content=contents,
-    retries=4,
-    retry_delay_seconds=[10, 60, 300, 900],
-    retry_jitter_factor=0.3,
-    retry_condition_fn=is_worth_retrying,
-)
+@stage("raw", version=1, content=contents, **PATIENCE)
 def acquire_shapes(work: Work, config: ShapeAcquisition) -> Outcome:
     """Find or download the raw files; files of the user's own are listed, not copied."""
     source = config.source
@@ -49,9 +39,5 @@ def acquire_shapes(work: Work, config: ShapeAcquisition) -> Outcome:
         origin = f"{source.repository}-{source.revision}".replace("/", "-")
         kept = work.store.root / "downloads" / origin
         for synset in source.classes:
-            path = download_class(source, synset, kept)
-            os.link(path, work.result / path.name)
-            files.append({"path": path.name, "sha256": work.store.content_digest(path)})
-    manifest = {"source": source.kind, "files": files}
-    (work.result / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    return Outcome(licence_of(source), {"source": source.kind, "files": len(files)})
+            files.append(keep(work, download_class(source, synset, kept)))
+    return write_manifest(work, source.kind, files, licence_of(source))
