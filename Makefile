@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet clean
+.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet bench-celeba clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: $(INSTALLED)  ## Run the main job, era5/demo (about five minutes on two cor
 	$(BIN)/functory run era5/demo
 
 test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
@@ -50,6 +50,12 @@ bench-shapenet: $(INSTALLED)  ## Shapes: quality, classifiers, samples, completi
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py preparation
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py modelnet
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/shapenet.py demo
+
+bench-celeba: $(INSTALLED)  ## Images: quality, likeness of samples, spatial functions, loader (two hours)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/celeba.py cifar10
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/celeba.py kodak
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/celeba.py mnist
+	$(BIN)/python benchmarks/loader.py
 
 clean:  ## Remove the virtual environment (the store stays)
 	rm -rf $(VENV)

@@ -24,13 +24,21 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from runs import (
+    PUBLISHED,
+    folder,
+    learn_published,
+    newest,
+    print_table,
+    print_times,
+    run_path,
+    use_store,
+)
 from safetensors.torch import load_file
 from trimesh.exchange.binvox import binvox_bytes
 from trimesh.voxel.runlength import dense_to_rle
 
-from flows.catalogue import find, override
 from functory.metalearning.fitting import fit
-from functory.metalearning.outer import MetaLearning, meta_learn
 from functory.models.classifier import ConvolutionalConfig, VoxelClassifier
 from functory.quality import best_thresholds, occupancy_statistics, psnr
 from functory.signals import Signals, signals_of, split_indices
@@ -40,68 +48,17 @@ from functory.sources.shapes_demo import ShapesDemo, demo_models
 from functory.sources.signal_sets import open_signals
 from storage.accessor import FunctaAccessor
 from storage.networks import read_network
-from storage.references import Record
-from storage.versions import Store
-from tasks.stage import Stage
 
 CNNS = {
     "models": [{"channels": 16}, {"channels": 64}],
     "optimisation": {"steps": 150, "batch": 64, "rate": 1e-3, "evaluate_every": 15},
 }
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "COIN++": {
-        "solver": {"kind": "gradient-descent", "steps": 3, "step_size": 1e-2},
-        "optimisation": {"rate": 5e-4},
-    },
-    "meta-SGD": {
-        "solver": {"kind": "meta-sgd", "low": 0.05, "high": 0.2, "largest": 100.0, "rate": 1e-2},
-        "optimisation": {"rate": 1.5e-3},
-    },
-}
-TRIAL = 4  # steps that tell how long one takes
 DRAWS = 50  # samples of each class
-Times = dict[str, tuple[float, float]]
-
-
-def run_path(deployment: str, changes: dict[str, Any]) -> Times:
-    """Run a deployment in this process; return seconds and CPU seconds of every stage.
-
-    What is cached keeps the times of when it was computed.
-    """
-    kept = Store.default().root / f"times-{deployment.replace('/', '-')}.json"
-    times: Times = json.loads(kept.read_text()) if kept.exists() else {}
-    real = Stage._run
-
-    def timed(self: Stage, *arguments: Any) -> Any:
-        began, used = time.perf_counter(), time.process_time()
-        result = real(self, *arguments)
-        if not result[1]:
-            times[self.name] = (time.perf_counter() - began, time.process_time() - used)
-            kept.write_text(json.dumps(times))
-        return result
-
-    Stage._run = timed  # type: ignore[method-assign]
-    chosen = find(deployment)
-    chosen.flow()(**override(chosen.parameters, changes))
-    Stage._run = real  # type: ignore[method-assign]
-    return times
-
-
-def newest(kind: str, name: str) -> Record:
-    (record,) = Store.default().find(f"{kind}/{name}")
-    return record
-
-
-def folder(kind: str, name: str) -> Path:
-    return Store.default().path(newest(kind, name).reference)
 
 
 def modelnet(arguments: argparse.Namespace) -> None:
     times = run_path("shapenet/modelnet", {"voxel_classification": CNNS})
-    print_table(
-        "seconds of the path (wall, CPU)",
-        [(k, f"{a:.0f}", f"{b:.0f}") for k, (a, b) in times.items()],
-    )
+    print_times(times)
     compared = {"classify_voxels"}
     total = sum(wall for stage, (wall, _) in times.items() if stage not in compared)
     print(f"without the comparison: {total / 60:.1f} minutes\n")
@@ -122,33 +79,11 @@ def modelnet(arguments: argparse.Namespace) -> None:
 
 def published(name: str, seconds: float) -> tuple[str, ...]:
     """Train a published inner loop for some CPU seconds on the same signals, and measure it."""
+    model, steps, test = learn_published(name, "modelnet", seconds)
     dataset = open_signals(folder("signals", "modelnet"))
-    fitted = read_network(str(folder("functasets", "modelnet") / "network"))
-
-    def split(which: str) -> Signals:
-        chosen = split_indices(dataset, [which])
-        return signals_of(dataset.isel(sample=chosen), fitted.coordinates)
-
-    training, test = split("train"), split("test")
-    ours = newest("networks", "modelnet").configuration
-
-    def config(steps: int) -> MetaLearning:
-        optimisation = ours["optimisation"] | {
-            "optimiser": "adam",
-            "steps": steps,
-            "evaluate_every": steps,
-        }
-        changes = {"solver": PUBLISHED[name]["solver"], "tangent": None}
-        changes["optimisation"] = optimisation | PUBLISHED[name]["optimisation"]
-        return MetaLearning.model_validate(ours | changes)
-
-    few = test.take(slice(0, 4))
-    meta_learn(training, few, config(1))  # the first time costs more
-    began = time.process_time()
-    meta_learn(training, few, config(TRIAL))
-    steps = max(1, int(seconds * TRIAL / (time.process_time() - began)))
-    model, _ = meta_learn(training, few, config(steps), label=name)
-    known = training.take(slice(0, 64))
+    coordinates = read_network(str(folder("networks", "modelnet") / "network")).coordinates
+    first = split_indices(dataset, ["train"])[:64]
+    known = signals_of(dataset.isel(sample=first), coordinates)
     surface = best_thresholds(known, decoded(model, known))["iou"]
     values = decoded(model, test)
     found = occupancy_statistics(test, values, surface)
@@ -283,25 +218,12 @@ def prepare_some(place: str, models: str, threads: str, copies: str) -> dict[str
     return {"seconds": seconds, "peak": peak / 1024, "disk": disk / 2**20}
 
 
-def print_table(title: str, rows: list[tuple[str, ...]]) -> None:
-    print(title)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-    print(flush=True)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("part", choices=("modelnet", "demo", "preparation"))
-    parser.add_argument("--store", default="store/benchmark", help="where results go")
     parser.add_argument("--seconds", type=float, help="CPU seconds of the published inner loops")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    os.environ["FUNCTORY_STORE"] = str(Path(arguments.store).absolute())
-    os.environ.setdefault("PREFECT_HOME", str(Path("store/.prefect").absolute()))
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    arguments = use_store(parser)
     globals()[arguments.part](arguments)

@@ -13,5 +13,9 @@ class StoreError(FunctoryError):
     """The store cannot be read or written."""
 
 
+class SourceUnavailable(FunctoryError):
+    """A service failed in a way that may pass: the same request is worth another try."""
+
+
 class DivergenceError(FunctoryError):
     """Training met non-finite losses and could not recover."""

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from functory.signals import Signals
 
-__all__ = ["SURFACE", "best_thresholds", "error_statistics", "occupancy_statistics", "psnr"]
+__all__ = [
+    "SURFACE",
+    "best_thresholds",
+    "error_statistics",
+    "image_statistics",
+    "occupancy_statistics",
+    "psnr",
+]
 
 SURFACE = 0.5  # what is above it is occupied, in data
 
@@ -74,6 +81,25 @@ def occupancy_statistics(
     squared = ((prediction - signals.features).square() * observed).sum((1, 2))
     count = observed.expand_as(prediction).sum((1, 2))
     return {"mse": squared / count, "accuracy": right, "iou": overlap.to(prediction.dtype)}
+
+
+def image_statistics(
+    signals: Signals, prediction: Tensor, shape: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Compare predictions with images of height and width `shape`.
+
+    Returns
+    -------
+    dict
+        Of each image, (signals,): `mse`, over all features, and `ssim`, the structural similarity
+        (Wang et al. 2004) of what can be shown: values cut to [0, 1].
+    """
+    from functory.models.generative_quality import ssim  # here: it takes seconds to load
+
+    original, decoded = (
+        values.unflatten(1, shape) for values in (signals.features, prediction.clamp(0, 1))
+    )
+    return {"mse": signals.squared_error(prediction), "ssim": ssim(original, decoded)}
 
 
 def best_thresholds(signals: Signals, prediction: Tensor) -> dict[str, float]:

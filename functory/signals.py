@@ -1,5 +1,6 @@
 """Signal sets: fields on xarray as normalised points and features."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -10,11 +11,14 @@ import xarray as xr
 from torch import Tensor
 
 from functory.errors import InputError
-from functory.fields.coordinates import Coordinates, area_weights
+from functory.fields.coordinates import Coordinates, Patchwork, area_weights
+from functory.fields.patches import cells_of, cut, window_points
 
 __all__ = [
+    "CHANNEL",
     "Signals",
     "StoredSignals",
+    "grid_axes",
     "sample_dimension",
     "signal_variables",
     "signals_of",
@@ -23,6 +27,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "validation", "test")
+CHANNEL = "channel"  # the dimension of a variable with several features, such as colours
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,15 @@ class StoredSignals:
     by_area: bool = False
 
     def __len__(self) -> int:
-        return self.dataset.sizes[sample_dimension(self.dataset)]
+        return self.dataset.sizes[sample_dimension(self.dataset)] * self._cells
+
+    @property
+    def _cells(self) -> int:
+        """The number of signals that each sample has: its patches, or one."""
+        if not isinstance(self.coordinates, Patchwork):
+            return 1
+        shape = [self.dataset.sizes[axis] for axis in self.coordinates.axes]
+        return math.prod(cells_of(shape, self.coordinates.patches))
 
     @property
     def values(self) -> int:
@@ -117,14 +130,22 @@ class StoredSignals:
 
     def take(self, samples: Tensor) -> Signals:
         """Read some of the signals."""
-        chosen, places = np.unique(samples.numpy(), return_inverse=True)
+        whole, cell = np.divmod(samples.numpy(), self._cells)
+        chosen, places = np.unique(whole, return_inverse=True)
         part = self.dataset.isel({sample_dimension(self.dataset): chosen})
-        return signals_of(part, self.coordinates, self.by_area).take(torch.from_numpy(places))
+        signals = signals_of(part, self.coordinates, self.by_area)
+        return signals.take(torch.from_numpy(places * self._cells + cell))
 
 
 def signal_variables(dataset: xr.Dataset) -> list[str]:
     """Return the names of the variables that are the signals' features, in channel order."""
     return [str(name) for name, v in dataset.data_vars.items() if "normalisation_scale" in v.attrs]
+
+
+def grid_axes(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return the dimensions that signals are functions of, slowest first."""
+    first, sample = dataset[signal_variables(dataset)[0]], sample_dimension(dataset)
+    return tuple(str(name) for name in first.dims if name not in (sample, CHANNEL))
 
 
 def sample_dimension(dataset: xr.Dataset) -> str:
@@ -145,25 +166,23 @@ def some(positions: np.ndarray, most: int) -> np.ndarray:
 def signals_of(dataset: xr.Dataset, coordinates: Coordinates, by_area: bool = False) -> Signals:
     """Read a signal set (or a selection of one) into normalised points and features.
 
-    With `by_area`, points count as the area that they stand for: by cos latitude.
+    On patches, every patch is a signal: sample by sample, and in the order of the cells. With
+    `by_area`, points count as the area that they stand for: by cos latitude.
 
     Raises
     ------
     InputError
         If a value is missing where the signal set promises that none is.
     """
-    sample, names = sample_dimension(dataset), signal_variables(dataset)
-    axes = coordinates.axes
-    grid = {name: dataset[name].values for name in axes}
-    points = torch.from_numpy(coordinates.points(grid))
-    area = torch.from_numpy(area_weights(grid)) if by_area else None
-    channels = []
-    for name in names:
-        array = dataset[name].transpose(sample, *axes)
-        offset, scale = (array.attrs[f"normalisation_{k}"] for k in ("offset", "scale"))
-        values = (array.values.astype(np.float32) - np.float32(offset)) / np.float32(scale)
-        channels.append(values.reshape(len(values), -1))
-    features = torch.from_numpy(np.stack(channels, axis=-1))
+    grid = {name: dataset[name].values for name in coordinates.axes}
+    features = _features(dataset, coordinates.axes)
+    if isinstance(coordinates, Patchwork):
+        shape = [len(values) for values in grid.values()]
+        features = cut(features, shape, coordinates.patches)
+        points, area = window_points(len(shape), coordinates.patches), None
+    else:
+        points = torch.from_numpy(coordinates.points(grid))
+        area = torch.from_numpy(area_weights(grid)) if by_area else None
     missing = torch.isnan(features)
     if not missing.any():
         return Signals(points, features, area=area)
@@ -174,3 +193,14 @@ def signals_of(dataset: xr.Dataset, coordinates: Coordinates, by_area: bool = Fa
         )
     observed = (~missing.any(-1, keepdim=True)).to(features.dtype)
     return Signals(points, features.nan_to_num(0.0), observed, area)
+
+
+def _features(dataset: xr.Dataset, axes: Sequence[str]) -> Tensor:
+    """Return the normalised values of all variables and channels, (samples, points, features)."""
+    found = []
+    for name in signal_variables(dataset):
+        array = dataset[name].transpose(sample_dimension(dataset), *axes, ...)
+        offset, scale = (array.attrs[f"normalisation_{k}"] for k in ("offset", "scale"))
+        values = (array.values.astype(np.float32) - np.float32(offset)) / np.float32(scale)
+        found.append(values.reshape(len(values), math.prod(array.shape[1 : 1 + len(axes)]), -1))
+    return torch.from_numpy(np.concatenate(found, axis=-1))

@@ -1,6 +1,7 @@
 """The accessor `functa`: evaluate the functions of a functaset at any coordinates."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,14 +12,13 @@ from numpy.typing import ArrayLike
 
 from functory.errors import InputError
 from functory.models.completion import Completion, complete
+from functory.signals import CHANNEL
 from storage.completion import observations_of
 from storage.networks import FittedNetwork, Variable, read_network
 from storage.priors import read_prior
+from storage.torch_data import BatchLoader, ModulationBatches
 
 __all__ = ["FunctaAccessor"]
-
-SIGNALS = 32  # functions, and…
-VALUES = 2**22  # … activations of a layer that are held at once when decoding
 
 
 @xr.register_dataset_accessor("functa")
@@ -73,7 +73,8 @@ class FunctaAccessor:
         variable
             Which variable, for functions that give several.
         refine
-            How many times finer than in training the grid is, for coordinates not given.
+            How many times finer than in training the grid is, for coordinates not given: with
+            further points between those of the training, or pixels cut into smaller ones.
         coordinates
             Values along the functions' axes, such as `latitude` and `longitude` in degrees; the
             grid of the training where not given. A single number drops its axis.
@@ -86,28 +87,32 @@ class FunctaAccessor:
         Raises
         ------
         InputError
-            If an axis or a variable is not the functions' own.
+            If an axis or a variable is not the functions' own, or the modulations are parts of
+            those of a function.
         """
         dataset = self._dataset if sample is None else self._dataset.isel(sample=sample)
         location, digest = self._location()
         fitted = read_network(location, digest)
-        channel, described = _choose(fitted, variable)
+        _check_whole(fitted, dataset["modulation"])
+        described = _choose(fitted, variable)
         at = _grid(fitted, refine, coordinates)
         axes = list(fitted.coordinates.axes)
+        sizes = {axis: len(at[axis]) for axis in axes}
+        if described.channels:
+            sizes[CHANNEL] = len(described.channels)
         result = xr.apply_ufunc(
             _evaluate,
             dataset["modulation"],
-            input_core_dims=[["latent"]],
-            output_core_dims=[axes],
-            kwargs={"network": (location, digest), "at": at, "channel": channel},
+            input_core_dims=[list(fitted.latent_dimensions)],
+            output_core_dims=[list(sizes)],
+            kwargs={"network": (location, digest), "at": at, "variable": described.name},
             dask="parallelized",
             output_dtypes=[np.float32],
-            dask_gufunc_kwargs={
-                "output_sizes": {axis: len(at[axis]) for axis in axes},
-                "allow_rechunk": True,
-            },
+            dask_gufunc_kwargs={"output_sizes": sizes, "allow_rechunk": True},
         )
         result = result.assign_coords({axis: at[axis] for axis in axes})
+        if described.channels:
+            result = result.assign_coords({CHANNEL: np.array(described.channels, object)})
         for axis in axes:
             result[axis].attrs.update(_AXIS_ATTRIBUTES.get(axis, {}))
         result = result.rename(described.name).drop_attrs(deep=False)
@@ -141,7 +146,8 @@ class FunctaAccessor:
         Raises
         ------
         InputError
-            If the observations do not have the functions' axes and variables, or none at all.
+            If the observations do not have the functions' axes and variables, or none at all, or
+            the functions are spatial.
         """
         location, digest = self._location()
         fitted = read_network(location, digest)
@@ -156,6 +162,43 @@ class FunctaAccessor:
             return found
         return found.assign_coords(label=("sample", np.array(classes, object)[labels.numpy()]))
 
+    def to_torch(
+        self,
+        batch: int = 256,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        label: str | None = None,
+        drop_last: bool = False,
+    ) -> BatchLoader:
+        """Return a torch DataLoader of ready-made float32 tensors (batch, latents), to train on.
+
+        Functions in patches give (batch, rows, columns, latents). Up to 1 GB is held in memory and
+        shuffled as a whole; of more, whole chunks are read in random order and shuffled some
+        together. Equal seeds give equal orders, and each epoch has its own.
+
+        Parameters
+        ----------
+        batch
+            Samples of a batch.
+        shuffle
+            Whether in random order, from `seed`.
+        label
+            A coordinate along the samples: batches become pairs (modulations, labels). Strings
+            become integers, the positions of their classes among those of this Dataset, sorted.
+        drop_last
+            Whether to leave out the last batch where it is smaller.
+
+        Raises
+        ------
+        InputError
+            If there are no samples, or no such label.
+        """
+        batches = ModulationBatches(
+            self._dataset, batch, shuffle=shuffle, seed=seed, label=label, drop_last=drop_last
+        )
+        return BatchLoader(batches)
+
 
 _AXIS_ATTRIBUTES = {
     "latitude": {"units": "degrees_north", "standard_name": "latitude"},
@@ -163,14 +206,27 @@ _AXIS_ATTRIBUTES = {
 }
 
 
-def _choose(fitted: FittedNetwork, variable: str | None) -> tuple[int, Variable]:
+def _choose(fitted: FittedNetwork, variable: str | None) -> Variable:
     names = [v.name for v in fitted.variables]
     if variable is None and len(names) > 1:
         raise InputError(f"The functions give several variables: choose one of {names}.")
     if variable is not None and variable not in names:
         raise InputError(f"The functions give no variable '{variable}': choose one of {names}.")
-    channel = 0 if variable is None else names.index(variable)
-    return channel, fitted.variables[channel]
+    return fitted.variables[0 if variable is None else names.index(variable)]
+
+
+def _check_whole(fitted: FittedNetwork, modulation: xr.DataArray) -> None:
+    """Refuse modulations of which some were selected away."""
+    needed = dict(zip(fitted.latent_dimensions, fitted.latent_shape, strict=True))
+    if any(modulation.sizes.get(name) != size for name, size in needed.items()):
+        found, whole = (
+            ", ".join(f"{name} {size}" for name, size in sizes.items())
+            for sizes in (modulation.sizes, needed)
+        )
+        raise InputError(
+            f"The modulations have the dimensions {found}, but a function of theirs needs {whole}: "
+            "select along the samples only."
+        )
 
 
 def _grid(fitted: FittedNetwork, refine: int, given: dict[str, ArrayLike]) -> dict[str, np.ndarray]:
@@ -183,7 +239,7 @@ def _grid(fitted: FittedNetwork, refine: int, given: dict[str, ArrayLike]) -> di
     return {
         axis: np.atleast_1d(np.asarray(given[axis], dtype=np.float64))
         if axis in given
-        else _refined(axis, values, refine)
+        else (_pixels if fitted.modality == "image" else partial(_refined, axis))(values, refine)
         for axis, values in fitted.grid.items()
     }
 
@@ -199,21 +255,24 @@ def _refined(axis: str, values: np.ndarray, times: int) -> np.ndarray:
     return refined[:-1] if closes else refined
 
 
+def _pixels(values: np.ndarray, times: int) -> np.ndarray:
+    """Return the centres of pixels that are so many times smaller."""
+    step = values[1] - values[0]
+    parts = (np.arange(times) + 0.5) / times - 0.5
+    return np.asarray((values[:, None] + step * parts).ravel())
+
+
 def _evaluate(
-    modulation: np.ndarray, *, network: tuple[str, str], at: dict[str, np.ndarray], channel: int
+    modulation: np.ndarray, *, network: tuple[str, str], at: dict[str, np.ndarray], variable: str
 ) -> np.ndarray:
-    """Evaluate (…, latents) modulations, some functions and points at a time."""
+    """Evaluate modulations, (…, cells, latents), on a grid."""
     fitted = read_network(*network)
-    variable = fitted.variables[channel]
-    points = torch.from_numpy(fitted.coordinates.points(at))
-    phi = torch.from_numpy(np.array(modulation, dtype=np.float32)).reshape(-1, modulation.shape[-1])
-    result = np.empty((len(phi), len(points)), dtype=np.float32)
-    step = max(1, VALUES // (fitted.network.config.width * SIGNALS))
+    described = _choose(fitted, variable)
+    one = fitted.latent_shape
+    phi = torch.from_numpy(np.array(modulation, dtype=np.float32)).reshape(-1, *one)
     with torch.no_grad():
-        for i in range(0, len(phi), SIGNALS):
-            for j in range(0, len(points), step):
-                values = fitted.network(points[j : j + step], phi[i : i + SIGNALS])
-                result[i : i + SIGNALS, j : j + step] = values[..., channel].numpy()
-    result = result * np.float32(variable.scale) + np.float32(variable.offset)
-    shape = tuple(len(at[axis]) for axis in fitted.coordinates.axes)
-    return cast(np.ndarray, result).reshape(*modulation.shape[:-1], *shape)
+        values = fitted.decode(phi, at)[..., fitted.outputs_of(described)].numpy()
+    result = values * np.float32(described.scale) + np.float32(described.offset)
+    sizes = [len(at[axis]) for axis in fitted.coordinates.axes]
+    sizes += [len(described.channels)] if described.channels else []
+    return cast(np.ndarray, result).reshape(*modulation.shape[: -len(one)], *sizes)

@@ -1,11 +1,14 @@
 """Completion of partial observations by the functions of a functaset."""
 
+import math
+
 import numpy as np
 import torch
 import xarray as xr
 
 from functory.errors import InputError
-from functory.signals import Signals
+from functory.fields.coordinates import Patchwork
+from functory.signals import CHANNEL, Signals
 from storage.networks import FittedNetwork
 
 __all__ = ["observations_of"]
@@ -20,8 +23,14 @@ def observations_of(fitted: FittedNetwork, partial: xr.DataArray | xr.Dataset) -
     Raises
     ------
     InputError
-        If a coordinate or a variable of the functions is missing, or a sample has no observation.
+        If a coordinate or a variable of the functions is missing, a sample has no observation, or
+        the functions are spatial.
     """
+    if isinstance(fitted.coordinates, Patchwork):
+        raise InputError(
+            "Spatial functions cannot be completed, as no prior says how patches that are seen and "
+            "patches that are not go together: take a functaset without patches."
+        )
     dataset = partial if isinstance(partial, xr.Dataset) else partial.to_dataset(name=_only(fitted))
     axes = fitted.coordinates.axes
     channels = []
@@ -33,14 +42,16 @@ def observations_of(fitted: FittedNetwork, partial: xr.DataArray | xr.Dataset) -
             )
         field = dataset[variable.name]
         missing = [axis for axis in axes if axis not in field.dims or axis not in field.coords]
-        if missing or field.ndim > len(axes) + 1:
+        more = [CHANNEL] if variable.channels else []
+        if missing or field.ndim > len(axes) + len(more) + 1:
             raise InputError(
                 f"The observations have dimensions {', '.join(map(str, field.dims))}: give at most "
                 f"one of samples, and coordinates along {', '.join(axes)}."
             )
-        values = field.transpose(..., *axes).values.reshape(-1, *(field.sizes[a] for a in axes))
+        size = math.prod(field.sizes[axis] for axis in axes)
+        values = field.transpose(..., *axes, *more).values.reshape(-1, size, variable.outputs)
         channels.append((values.astype(np.float64) - variable.offset) / variable.scale)
-    features = torch.from_numpy(np.stack(channels, -1).astype(np.float32)).flatten(1, -2)
+    features = torch.from_numpy(np.concatenate(channels, -1).astype(np.float32))
     observed = torch.isfinite(features).all(-1, keepdim=True)
     empty = torch.nonzero(~observed.any(1)[:, 0]).flatten().tolist()
     if empty:

@@ -1,5 +1,6 @@
 """Writing functasets and other Datasets of modulations, so that they decode by themselves."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from storage.networks import FittedNetwork, network_digest
 __all__ = ["SCHEMA", "share_network", "write_modulations"]
 
 SCHEMA = 1
-CHUNK = 4096  # samples of a chunk: 4 MB at 256 latents
+CHUNK = 2**20  # values of a chunk: 4 MB
 
 
 def write_modulations(
@@ -24,14 +25,14 @@ def write_modulations(
     fitted: FittedNetwork,
     attributes: Mapping[str, str],
 ) -> None:
-    """Write (samples, latents) modulations as a plain Zarr group.
+    """Write modulations, (samples, …) of the network's `latent_shape`, as a plain Zarr group.
 
     `coordinates` say what the samples are (time, split), `variables` what else is known of them.
 
     The network must be put beside them, at `network/`: by `write_network` or `share_network`.
     """
     dataset = xr.Dataset(
-        {"modulation": (("sample", "latent"), modulation.astype(np.float32))},
+        {"modulation": (("sample", *fitted.latent_dimensions), modulation.astype(np.float32))},
         attrs={
             "functory_schema": SCHEMA,
             "modality": fitted.modality,
@@ -42,7 +43,9 @@ def write_modulations(
     )
     dataset = dataset.assign(variables).assign_coords(coordinates)
     dataset["modulation"].attrs = {"long_name": "modulations of the base network", "units": "1"}
-    encoding = {"modulation": {"chunks": (CHUNK, modulation.shape[1])}}
+    chunk = max(1, CHUNK // math.prod(modulation.shape[1:]))
+    # learned numbers hardly compress, and without it they are read at three times the speed
+    encoding = {"modulation": {"chunks": (chunk, *modulation.shape[1:]), "compressors": None}}
     dataset.to_zarr(folder, zarr_format=3, consolidated=False, mode="w-", encoding=encoding)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from functory.configuration import Config
+from functory.errors import SourceUnavailable
 from functory.sources.climate_files import FilesSource, find_files
 from functory.sources.era5 import Source, licence_of, open_raw
-from functory.sources.era5_cds import CdsSource, SourceUnavailable, download_year, request_id
+from functory.sources.era5_cds import CdsSource, download_year, request_id
 from storage.versions import Store
 from tasks.stage import Outcome, Work, stage
 
@@ -64,10 +65,15 @@ def acquire(work: Work, config: Acquisition) -> Outcome:
     return write_manifest(work, source.kind, files, licence_of(source))
 
 
-def keep(work: Work, path: Path) -> dict[str, Any]:
-    """Put a downloaded file into the result without taking its space again, and describe it."""
-    os.link(path, work.result / path.name)
-    return {"path": path.name, "sha256": work.store.content_digest(path)}
+def keep(work: Work, path: Path, root: Path | None = None) -> dict[str, Any]:
+    """Put a downloaded file into the result without taking its space again, and describe it.
+
+    It keeps the folders that it lies in below `root`, if that is given.
+    """
+    name = path.relative_to(path.parent if root is None else root)
+    (work.result / name).parent.mkdir(parents=True, exist_ok=True)
+    os.link(path, work.result / name)
+    return {"path": str(name), "sha256": work.store.content_digest(path)}
 
 
 def write_manifest(work: Work, source: str, files: list[dict[str, Any]], licence: str) -> Outcome:

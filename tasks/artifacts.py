@@ -14,7 +14,16 @@ from storage.versions import Store
 
 __all__ = ["show_report"]
 
-SHOWN = ("reconstructions", "quality", "rates", "samples", "completions")
+SHOWN = (
+    "reconstructions",
+    "quality",
+    "rates",
+    "samples",
+    "samples-2",
+    "forms",
+    "refined",
+    "completions",
+)
 
 LARGEST = 2**20  # bytes of a picture: the server refuses events of 1.5 MB in base 64
 

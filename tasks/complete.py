@@ -17,6 +17,7 @@ from functory.metalearning.outer import MetaLearning
 from functory.models.completion import Completion, complete
 from functory.quality import best_thresholds, error_statistics, occupancy_statistics
 from functory.signals import (
+    CHANNEL,
     Signals,
     sample_dimension,
     signal_variables,
@@ -45,6 +46,7 @@ SHAPES: tuple[Mask, ...] = (
     RandomPoints(),
     Scan(),
 )
+NEEDED = {"region": ("latitude", "longitude"), "occlusion": ("y", "x"), "random": ()}
 GROUP = 8  # signals that are decoded at once
 
 
@@ -87,9 +89,9 @@ def complete_signals(
 ) -> Outcome:
     """Infer test signals from parts, and measure how well the unseen rest is met.
 
-    The rest is compared by IoU (shapes) or RMSE in the data's units, for the functions inferred
-    with the prior and fitted without (as the functaset was), and for the mean of the training
-    signals.
+    The rest is compared by IoU (shapes), PSNR (images) or RMSE in the data's units, for the
+    functions inferred with the prior and fitted without (as the functaset was), and for the mean
+    of the training signals.
     """
     fitted = read_network(str(work.path(functaset) / "network"))
     learned = MetaLearning(**work.record(network).configuration)
@@ -139,12 +141,12 @@ def _check(masks: tuple[Mask, ...], fitted: FittedNetwork) -> None:
     """Refuse masks that are for signals of another kind."""
     axes = fitted.coordinates.axes
     for i, mask in enumerate(masks):
-        needed = {"region": ("latitude", "longitude"), "random": ()}.get(mask.kind, ("x", "y", "z"))
+        needed = NEEDED.get(mask.kind, ("x", "y", "z"))
         if not set(needed) <= set(axes):
             raise InputError(
                 f"completion.masks[{i}] is of kind '{mask.kind}' and needs {', '.join(needed)}, "
                 f"but the signals have {', '.join(axes)}: give masks of kind 'region' for fields, "
-                "'half' or 'scan' for shapes, or 'random'."
+                "'half' or 'scan' for shapes, 'occlusion' for images, or 'random'."
             )
 
 
@@ -178,13 +180,17 @@ def _values(fitted: FittedNetwork, rest: Signals, phi: Tensor) -> Tensor:
 def _score(fitted: FittedNetwork, rest: Signals, values: Tensor) -> Tensor:
     if fitted.modality == "shape":
         return occupancy_statistics(rest, values, fitted.surface)["iou"]
-    squared = error_statistics(rest, values)["squared"]
-    return squared[:, 0].sqrt() * fitted.variables[0].scale
+    errors = error_statistics(rest, values)
+    if fitted.modality == "image":
+        return -10 * errors["mse"].log10()
+    return errors["squared"][:, 0].sqrt() * fitted.variables[0].scale
 
 
 def _measure(fitted: FittedNetwork) -> dict[str, str]:
     if fitted.modality == "shape":
         return {"long_name": "IoU of the unseen part", "units": "1"}
+    if fitted.modality == "image":
+        return {"long_name": "PSNR of the unseen part (dB)", "units": "dB"}
     first = fitted.variables[0]
     units = str(first.attributes.get("units", "1"))
     return {"long_name": f"RMSE of the unseen part of {first.name} ({units})", "units": units}
@@ -203,8 +209,13 @@ def _write(
         name: ("sample", np.array([v for each in done for v in each.columns[name]], kind))
         for name, kind in (("of", int), ("label", object), ("mask", object), ("method", object))
     }
-    axes = fitted.coordinates.axes
-    first = mean[:, 0].view([len(fitted.grid[axis]) for axis in axes])
+    axes, (variable, *_) = fitted.coordinates.axes, fitted.variables
+    shape = [len(fitted.grid[axis]) for axis in axes]
+    first = mean[:, fitted.outputs_of(variable)].view(*shape, -1)
+    if variable.channels:
+        axes = (*axes, CHANNEL)
+    else:
+        first = first[..., 0]
     variables = {
         "unseen": ("sample", torch.cat([each.unseen for each in done]).numpy(), _measure(fitted)),
         "mean": (axes, first.numpy(), {"long_name": "mean of the training signals, normalised"}),

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,20 @@ from prefect.context import TaskRunContext
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from functory.fields.coordinates import Patchwork
 from functory.metalearning.fitting import Fitting, fit
 from functory.metalearning.inner_loop import Solver
 from functory.metalearning.outer import MetaLearning
 from functory.metalearning.solvers import build_solver
 from functory.progress import progress
-from functory.signals import sample_dimension, signals_of
+from functory.signals import CHANNEL, grid_axes, sample_dimension, signals_of
 from functory.sources.signal_sets import open_signals
 from functory.training import resolve_device
 from storage.functaset import share_network, write_modulations
 from storage.networks import read_network
 from storage.references import Reference
 from tasks.null import null_quality
-from tasks.quality import describe_quality, measure_for, summarise_quality
+from tasks.quality import describe_quality, measure_for, measure_patchwork, summarise_quality
 from tasks.stage import Outcome, Work, stage
 
 __all__ = ["fit_all", "load_solver"]
@@ -45,16 +47,20 @@ def fit_chunk(
     sample = sample_dimension(dataset)
     fitted = read_network(str(network / "network"))
     solver = load_solver(network, learned)
+    fitted = replace(fitted, network=copy.deepcopy(fitted.network).to(device))
     part = dataset.isel({sample: slice(start, start + config.chunk)})
     torch.set_num_threads(1)  # the same bits, however many chunks run side by side
     modulations, statistics = fit(
-        copy.deepcopy(fitted.network).to(device),
+        fitted.network,
         solver.to(device),
         signals_of(part, fitted.coordinates, learned.by_area).to(device),
         config.steps,
         measure_for(fitted, device),
         config.points,
     )
+    if isinstance(fitted.coordinates, Patchwork):  # what counts is the whole
+        modulations = modulations.view(-1, *fitted.latent_shape)
+        statistics = measure_patchwork(fitted, part, modulations)
     found = {"modulation": modulations, **statistics}
     partial = target.with_suffix(".partial")
     save_file({name: value.cpu().contiguous() for name, value in found.items()}, partial)
@@ -95,10 +101,11 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
     fits = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     fitted = read_network(str(work.path(network) / "network"))
     quality = describe_quality(fits, fitted.modality, fitted.variables)
+    elsewhere = {*grid_axes(dataset), CHANNEL}
     coordinates = {
-        str(name): ("sample", c.values, c.attrs)
+        str(name): (["sample" if d == sample else d for d in c.dims], c.values, c.attrs)
         for name, c in dataset.coords.items()
-        if c.dims == (sample,)
+        if not elsewhere & set(c.dims)
     }
     attributes = {
         "title": f"Functaset of {', '.join(v.name for v in fitted.variables)}",
@@ -112,7 +119,8 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
     write_modulations(work.result, fits["modulation"], coordinates, quality, fitted, attributes)
     share_network(work.path(network), work.result)
     summary = summarise_quality(dataset, fits, quality)
-    for name, value in null_quality(dataset, fitted.coordinates, summary["latents"]).items():
+    latents = fitted.network.config.latents
+    for name, value in null_quality(dataset, fitted.coordinates, latents).items():
         summary[f"{name}_principal_components"] = value
     return Outcome(work.licence(signals), summary)
 

@@ -12,8 +12,10 @@ from functory.metalearning.inner_loop import Solver
 from functory.metalearning.outer import HELD_VALUES, MetaLearning, meta_learn
 from functory.quality import best_thresholds
 from functory.signals import (
+    CHANNEL,
     Signals,
     StoredSignals,
+    grid_axes,
     sample_dimension,
     signal_variables,
     signals_of,
@@ -35,11 +37,9 @@ ROUNDED = 64  # training signals that the surface of shapes is found on
 def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     """Learn a base network on which modulations are found in a few steps."""
     dataset = open_signals(work.path(signals))
-    sample = sample_dimension(dataset)
-    names = signal_variables(dataset)
-    axes = tuple(str(d) for d in dataset[names[0]].dims if d != sample)
+    sample, axes = sample_dimension(dataset), grid_axes(dataset)
     grid = {axis: dataset[axis].values for axis in axes}
-    coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid)
+    coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid, config.patches)
     stored = dataset.isel({sample: split_indices(dataset, ["train"])})
     if config.optimisation.batch > stored.sizes[sample]:
         raise InputError(
@@ -66,7 +66,7 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
         attrs={"psnr_measured_on": measured_on, "restarts": history.restarts},
     )
     learned.to_zarr(work.result, zarr_format=3, consolidated=False, mode="w-")
-    variables = tuple(describe(dataset[name]) for name in names)
+    variables = tuple(describe(dataset[name]) for name in signal_variables(dataset))
     modality = dataset.attrs["modality"]
     network = model.network.cpu()
     if modality == "shape":
@@ -107,4 +107,5 @@ def describe(variable: xr.DataArray) -> Variable:
         attributes={name: variable.attrs[name] for name in kept if name in variable.attrs},
         offset=variable.attrs["normalisation_offset"],
         scale=variable.attrs["normalisation_scale"],
+        channels=tuple(variable[CHANNEL].values.tolist()) if CHANNEL in variable.dims else (),
     )

@@ -3,7 +3,7 @@
 import torch
 import xarray as xr
 
-from functory.fields.coordinates import Coordinates
+from functory.fields.coordinates import Coordinates, Patches, Patchwork
 from functory.metalearning.outer import HELD_VALUES
 from functory.models.principal_components import PrincipalComponents
 from functory.quality import best_thresholds, occupancy_statistics, psnr
@@ -20,7 +20,10 @@ __all__ = ["held", "null_model", "null_quality"]
 
 
 def null_model(dataset: xr.Dataset, coordinates: Coordinates, latents: int) -> PrincipalComponents:
-    """Find the principal components of a signal set's training split."""
+    """Find the principal components of a signal set's training split.
+
+    Where functions are spatial, they are those of its patches, as many for each.
+    """
     return PrincipalComponents.fit(held(dataset, coordinates, "train"), latents)
 
 
@@ -29,6 +32,9 @@ def null_quality(dataset: xr.Dataset, coordinates: Coordinates, latents: int) ->
 
     Occupancies are rounded where it is best on the training split, for each measure.
     """
+    if isinstance(coordinates, Patchwork):  # with components, nothing is gained by overlaps
+        apart = Patches(size=coordinates.patches.size)
+        coordinates = coordinates.model_copy(update={"patches": apart})
     null, test = null_model(dataset, coordinates, latents), held(dataset, coordinates, "test")
     found = {"psnr": psnr(null.squared_error(test))}
     if dataset.attrs["modality"] != "shape":

@@ -9,6 +9,7 @@ import xarray as xr
 from pydantic import PositiveFloat, PositiveInt
 
 from functory.configuration import Config
+from functory.errors import InputError
 from functory.models.flow_prior import FlowTraining, train_flow
 from functory.training import History
 from storage.functaset import share_network, write_modulations
@@ -92,16 +93,30 @@ def sample(work: Work, config: Sampling, prior: Reference, functaset: Reference)
     if classes:
         names = np.array(classes, object)[np.tile(labels, len(config.temperatures))]
         coordinates["label"] = ("sample", names)
-    write_modulations(work.result, np.concatenate(drawn), coordinates, {}, fitted, attributes)
+    phi = np.concatenate(drawn).reshape(-1, *fitted.latent_shape)
+    write_modulations(work.result, phi, coordinates, {}, fitted, attributes)
     share_network(work.path(functaset), work.result)
     return Outcome(work.licence(prior), {"samples": len(temperatures)})
 
 
 def classes_of(functaset: xr.Dataset) -> tuple[str, ...]:
-    """Return the names of the classes of a functaset, sorted; none where it has fewer than two."""
+    """Return the names of the classes of a functaset, sorted; none where it has fewer than two.
+
+    Raises
+    ------
+    InputError
+        If a class has no signal to train on.
+    """
     if "label" not in functaset.coords:
         return ()
-    names = tuple(sorted(set(functaset["label"].values.tolist())))
+    label = functaset["label"].values
+    names = tuple(sorted(set(label.tolist())))
+    unseen = sorted(set(names) - set(label[functaset["split"].values == "train"].tolist()))
+    if unseen:
+        raise InputError(
+            f"Class '{unseen[0]}' has no signal in the training split: change the split, or leave "
+            "the class out."
+        )
     return names if len(names) > 1 else ()
 
 
@@ -115,8 +130,9 @@ def labels_of(functaset: xr.Dataset, split: str) -> torch.Tensor | None:
 
 
 def modulations(functaset: xr.Dataset, split: str) -> np.ndarray:
-    """Return the (samples, latents) modulations of a split."""
-    return functaset["modulation"].values[functaset["split"].values == split]
+    """Return the modulations of a split, (samples, values): all those of a signal side by side."""
+    chosen = functaset["modulation"].values[functaset["split"].values == split]
+    return chosen.reshape(len(chosen), -1)
 
 
 def held_out_split(functaset: xr.Dataset) -> str:

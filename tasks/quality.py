@@ -1,5 +1,6 @@
 """How good the fits of a functaset are, sample by sample and in all, for each modality."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -8,22 +9,41 @@ import numpy as np
 import torch
 import xarray as xr
 
-from functory.fields.coordinates import area_weights
+from functory.fields.coordinates import Patchwork, area_weights
 from functory.metalearning.fitting import Measure
-from functory.quality import error_statistics, occupancy_statistics, psnr
-from functory.signals import split_indices
+from functory.quality import error_statistics, image_statistics, occupancy_statistics, psnr
+from functory.signals import signals_of, split_indices
 from storage.networks import FittedNetwork, Variable
 
-__all__ = ["describe_quality", "measure_for", "summarise_quality"]
+__all__ = ["describe_quality", "measure_for", "measure_patchwork", "summarise_quality"]
 
 Described = dict[str, Any]
 
 
 def measure_for(fitted: FittedNetwork, device: torch.device) -> Measure:
-    """Return what is measured of fits: errors, or the accuracy and overlap of shapes."""
+    """Return what is measured of fits: errors, or the accuracy and overlap of shapes.
+
+    Of patches, errors; `measure_patchwork` is about what they make together.
+    """
     if fitted.modality == "shape":
         return partial(occupancy_statistics, surface=fitted.surface)
+    if isinstance(fitted.coordinates, Patchwork):
+        return error_statistics
+    if fitted.modality == "image":
+        y, x = (len(fitted.grid[axis]) for axis in fitted.coordinates.axes)
+        return partial(image_statistics, shape=(y, x))
     return partial(error_statistics, weights=torch.from_numpy(area_weights(fitted.grid)).to(device))
+
+
+def measure_patchwork(
+    fitted: FittedNetwork, dataset: xr.Dataset, modulations: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Measure spatial functions as a whole, with their patches blended."""
+    whole = fitted.of_wholes()
+    signals = signals_of(dataset, whole.coordinates).to(modulations.device)
+    with torch.no_grad():
+        decoded = fitted.decode(modulations)
+    return measure_for(whole, modulations.device)(signals, decoded)
 
 
 def describe_quality(
@@ -42,6 +62,9 @@ def describe_quality(
                 ("iou", "intersection over union after rounding"),
             )
         }
+    if modality == "image":
+        ssim = {"units": "1", "long_name": "structural similarity index measure"}
+        return described | {"ssim": ("sample", fits["ssim"].astype(np.float32), ssim)}
     return described | _errors(fits, variables)
 
 
@@ -80,13 +103,14 @@ def summarise_quality(
     test = chosen["test"]
     summary: dict[str, Any] = {
         "signals": len(fits["modulation"]),
-        "latents": fits["modulation"].shape[1],
+        "latents": math.prod(fits["modulation"].shape[1:]),
         "psnr": {split: psnr(fits["mse"][i]) for split, i in chosen.items()},
     }
-    if "iou" in quality:
+    means = {"accuracy", "iou", "ssim"} & set(quality)
+    if means:
         return summary | {
             name: {split: float(fits[name][i].mean()) for split, i in chosen.items()}
-            for name in ("accuracy", "iou")
+            for name in sorted(means)
         }
 
     def rms(name: str) -> float:

@@ -18,9 +18,9 @@ from functory.signals import signal_variables, some, split_indices
 from functory.sources.masks import observed
 from functory.sources.signal_sets import open_signals
 from storage.accessor import FunctaAccessor
-from storage.priors import read_prior
 from storage.references import Reference
 from tasks.complete import METHODS, Completing
+from tasks.interpolation import interpolate
 from tasks.report import provenance
 from tasks.stage import Outcome, Work, stage
 
@@ -84,7 +84,7 @@ def report_shapes(
         quality=fits[["iou", "split"]],
         provenance=provenance(work, there),
         samples=_gallery(drawn, config),
-        paths=_paths(fits, work, prior),
+        paths=Paths(*_decode(interpolate(fits, work.path(prior)))),
         neighbours=_neighbours(dataset, fits, drawn.isel(sample=some_new)),
         completions=_completions(dataset, completed, _masks(work, completions)),
         classifiers=_classifiers(summaries),
@@ -176,32 +176,6 @@ def _gallery(drawn: xr.Dataset, config: ShapeReporting) -> Samples:
     chosen = [np.flatnonzero(names == name)[: config.samples] for name in dict.fromkeys(names)]
     positions = np.concatenate(chosen)
     return Samples(names[positions].tolist(), _decode(drawn.isel(sample=positions)))
-
-
-def _paths(fits: xr.Dataset, work: Work, prior: Reference, steps: int = 7) -> Paths:
-    """Go from one test shape to another of its class, in both spaces."""
-    flow, classes = read_prior(work.path(prior))
-    label = fits["label"].values
-    test = np.flatnonzero(fits["split"].values == "test")
-    alike = test[label[test] == label[test[0]]]
-    ends = torch.from_numpy(fits["modulation"].values[alike[[0, -1]]])
-    known = torch.tensor([classes.index(label[test[0]])]) if classes else None
-    shares = torch.linspace(0, 1, steps)[:, None]
-
-    def between(two: torch.Tensor) -> torch.Tensor:
-        return (1 - shares) * two[0] + shares * two[1]
-
-    with torch.no_grad():
-        latent = flow.to_latent(ends, None if known is None else known.expand(2))
-        curved = flow.from_latent(between(latent), None if known is None else known.expand(steps))
-    straight = between(ends)
-    both = xr.Dataset(
-        {"modulation": (("way", "step", "latent"), torch.stack([curved, straight]).numpy())},
-        attrs=fits.attrs,
-    )
-    both.encoding["source"] = fits.encoding["source"]
-    decoded = _decode(both)
-    return Paths(latent=decoded[0], modulation=decoded[1])
 
 
 def _neighbours(dataset: xr.Dataset, fits: xr.Dataset, drawn: xr.Dataset) -> Neighbours:

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# no test is about how long something takes
+settings.register_profile("timeless", deadline=None)
+settings.load_profile("timeless")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from functory.configuration import Config
 from functory.errors import InputError
@@ -14,6 +14,8 @@ __all__ = [
     "Box",
     "Coordinates",
     "CoordinatesKind",
+    "Patches",
+    "Patchwork",
     "Sphere",
     "area_weights",
     "coordinates_for",
@@ -106,13 +108,60 @@ class Box(Config):
         return mesh.reshape(-1, self.inputs).astype(np.float32)
 
 
-Coordinates = Annotated[Sphere | Box, Field(discriminator="kind")]
+class Patches(Config):
+    """How signals are cut into patches, each a function of its own."""
+
+    size: PositiveInt = 8
+    """Grid points of a cell each way; the last cells of a grid may stick out of it."""
+    overlap: NonNegativeInt = 0
+    """Grid points that a cell's window reaches into its neighbours, over which they are blended."""
+
+    @model_validator(mode="after")
+    def _overlaps_neighbours_only(self) -> Self:
+        if 2 * self.overlap > self.size:
+            raise ValueError("overlap is at most half of size: only neighbours are blended")
+        return self
+
+
+class Patchwork(Config):
+    """A regular grid of cells: each has a network's inputs of its own, from -1 to 1."""
+
+    kind: Literal["patches"] = "patches"
+    box: tuple[Axis, ...]
+    """The axes in units of cells, from 0 at the grid's first edge."""
+    patches: Patches
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the coordinates that are read, slowest first."""
+        return tuple(axis.name for axis in self.box)
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs of a network on these coordinates."""
+        return len(self.box)
+
+    def units(self, at: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Return coordinate values along each axis in units of cells."""
+        return tuple(axis.scale(at[axis.name]) for axis in self.box)
+
+
+Coordinates = Annotated[Sphere | Box | Patchwork, Field(discriminator="kind")]
 
 
 def coordinates_for(
-    kind: CoordinatesKind, axes: Sequence[str], at: Mapping[str, np.ndarray]
-) -> Sphere | Box:
+    kind: CoordinatesKind,
+    axes: Sequence[str],
+    at: Mapping[str, np.ndarray],
+    patches: Patches | None = None,
+) -> Sphere | Box | Patchwork:
     """Build the coordinate function of a data set from its grid."""
+    if patches is not None:
+        lines = (Axis.over(name, np.asarray(at[name]), "pixel-centres") for name in axes)
+        cells = (
+            line.model_copy(update={"high": len(at[line.name]) / patches.size}) for line in lines
+        )
+        return Patchwork(box=tuple(cells), patches=patches)
     if kind == "sphere":
         return Sphere()
     return Box(box=tuple(Axis.over(name, np.asarray(at[name]), kind) for name in axes))

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from functory.configuration import Config
-from functory.fields.coordinates import CoordinatesKind
+from functory.fields.coordinates import CoordinatesKind, Patches
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
 from functory.metalearning.gauge import fix_gauge
@@ -44,6 +44,11 @@ class MetaLearning(Config):
     """The outer loop."""
     coordinates: CoordinatesKind = "sphere"
     """What the network sees: the unit sphere, a box with ends at -1 and 1, or pixel centres."""
+    patches: Patches | None = None
+    """How signals are cut into patches with modulations of their own; null cuts none.
+
+    Each patch is fitted as a signal, on coordinates of its own from -1 to 1.
+    """
     by_area: bool = False
     """Whether errors count by cos latitude, in training and in fitting, or equally."""
     points: PositiveInt | None = None
@@ -53,6 +58,12 @@ class MetaLearning(Config):
     """
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
+
+    @model_validator(mode="after")
+    def _patches_are_of_boxes(self) -> Self:
+        if self.patches is not None and (self.coordinates == "sphere" or self.by_area):
+            raise ValueError("patches need coordinates 'box' or 'pixel-centres', and no by_area")
+        return self
 
 
 class MetaModel(nn.Module):

@@ -1,4 +1,7 @@
-"""Classifiers: an MLP on modulations, and the 3D CNN on voxels that it is compared with."""
+"""Classifiers: an MLP on modulations, and the 3D CNN on voxels that it is compared with.
+
+Of classes, or of several attributes at once, which each are true or not.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -26,6 +29,7 @@ __all__ = [
     "PerceptronConfig",
     "VoxelClassifier",
     "accuracy",
+    "attribute_accuracies",
     "train_classifier",
 ]
 
@@ -110,12 +114,15 @@ def train_classifier(
 ) -> tuple[nn.Module, History]:
     """Train a classifier by cross-entropy, and keep what is best on held-out samples.
 
+    Attributes are learned by the mean of their binary cross-entropies.
+
     Parameters
     ----------
     build
         Makes the untrained model; called with the optimisation's seed.
     training, held_out
-        Inputs, (samples, values), of any type, and labels, (samples,), integers from 0.
+        Inputs, (samples, values), of any type, and labels: classes, (samples,), integers from 0,
+        or attributes, (samples, attributes), booleans.
     """
     on = resolve_device(device)
     inputs, labels = (part.to(on) for part in training)
@@ -125,13 +132,13 @@ def train_classifier(
 
     def loss(step: Step) -> Tensor:
         chosen = batch(len(inputs), optimisation.batch, optimisation.seed, step.number)
-        return nn.functional.cross_entropy(model(inputs[chosen].float()), labels[chosen])
+        return _cross_entropy(model(inputs[chosen].float()), labels[chosen])
 
     def evaluate() -> dict[str, float]:
         logits = _logits(model, held_out[0].to(on))
         asked = held_out[1].to(on)
-        loss = float(nn.functional.cross_entropy(logits, asked))
-        found = float((logits.argmax(1) == asked).float().mean())
+        loss = float(_cross_entropy(logits, asked))
+        found = float(_is_right(logits, asked).float().mean())
         return {"accuracy": found, "log_likelihood": -loss}
 
     history = train(
@@ -147,8 +154,31 @@ def train_classifier(
 
 
 def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Return the share of samples whose most probable class is theirs."""
-    return float((_logits(model, inputs).argmax(1) == labels).float().mean())
+    """Return the share of samples whose most probable class is theirs, or of right attributes."""
+    return float(_is_right(_logits(model, inputs), labels).float().mean())
+
+
+def attribute_accuracies(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the accuracy and the balanced accuracy of every attribute, (attributes,) each.
+
+    Balanced is the mean of the shares found of the samples that have the attribute and of those
+    that do not: 0.5 for a constant answer, however rare the attribute. Where all samples have the
+    same value it is the accuracy.
+    """
+    right = _is_right(_logits(model, inputs), labels).double()
+    of_each = torch.stack([(right * kind).sum(0) / kind.sum(0) for kind in (labels, ~labels)])
+    return right.mean(0), of_each.nanmean(0)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.ndim == 1:
+        return nn.functional.cross_entropy(logits, labels)
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which classes, (samples,), or attributes, (samples, attributes), are found."""
+    return logits.argmax(1) == labels if labels.ndim == 1 else (logits > 0) == labels
 
 
 @torch.no_grad()

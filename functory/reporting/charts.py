@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
-__all__ = ["Classifier", "classification", "quality", "rates", "training"]
+__all__ = ["Classifier", "classification", "plain", "quality", "rates", "training"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def training(history: xr.Dataset, prior: xr.Dataset) -> Figure:
     figure = Figure((WIDTH, 3.2), layout="constrained")
     loss, held_out, bits = figure.subplots(1, 3)
     for axes in (loss, held_out, bits):
-        _plain(axes)
+        plain(axes)
         axes.set_xlabel("step")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -77,7 +77,7 @@ def quality(quality: xr.Dataset, signal: str = "field") -> Figure:
     split, reached = quality["split"].values, quality[measure.name].values
     present = [name for name in SPLITS if (split == name).any()]
     figure = Figure((WIDTH, 1.2 + 0.6 * len(present)), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots())
     labels = []
     for height, name in enumerate(present):
         values = reached[split == name]
@@ -104,14 +104,15 @@ def quality(quality: xr.Dataset, signal: str = "field") -> Figure:
     axes.set_yticks(range(len(present)), labels)
     axes.set_ylim(len(present) - 0.5, -0.6)
     unit = f" ({measure.unit})" if measure.unit else ""
-    axes.set_xlabel(f"{measure.title} of a {signal}{unit}")
+    article = "an" if signal.startswith(tuple("aeiou")) else "a"
+    axes.set_xlabel(f"{measure.title} of {article} {signal}{unit}")
     return figure
 
 
 def rates(rates: xr.Dataset) -> Figure:
     """Draw the PSNR of quantised modulations against the bits that a field then takes."""
     figure = Figure((WIDTH, 4.2), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots())
     null = rates.sel(representation="principal components", quantiser="per latent")
     label = "as many principal components"
     axes.plot(null["factorised_bits"], null["psnr"], "x-", color="0.6", label=label)
@@ -144,7 +145,7 @@ def rates(rates: xr.Dataset) -> Figure:
 def classification(classifiers: Sequence[Classifier]) -> Figure:
     """Draw test accuracies of classifiers against their sizes."""
     figure = Figure((WIDTH, 3.6), layout="constrained")
-    axes = _plain(figure.subplots())
+    axes = plain(figure.subplots())
     styles = zip(cycle((GREEN, BLUE, ORANGE)), cycle("osDv"), strict=True)
     names = dict.fromkeys(classifier.name for classifier in classifiers)
     for name, (colour, marker) in zip(names, styles, strict=False):
@@ -165,13 +166,14 @@ def classification(classifiers: Sequence[Classifier]) -> Figure:
     return figure
 
 
-def _measure(data: xr.Dataset) -> Measure:
-    """Return the measure that a data set holds."""
-    return next(measure for measure in MEASURES if measure.name in data)
-
-
-def _plain(axes: Axes) -> Axes:
+def plain(axes: Axes) -> Axes:
+    """Return axes without the upper and right spines, with a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     return axes
+
+
+def _measure(data: xr.Dataset) -> Measure:
+    """Return the measure that a data set holds."""
+    return next(measure for measure in MEASURES if measure.name in data)

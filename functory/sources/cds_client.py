@@ -13,7 +13,7 @@ import requests
 from cdsapi.api import get_url_key_verify
 from ecmwf.datastores.processing import DownloadError, LinkError, ProcessingFailedError
 
-from functory.errors import FunctoryError, InputError
+from functory.errors import InputError, SourceUnavailable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -29,10 +29,6 @@ NO_DATA = ("no data", "nodata", "none of the data", "valid combination")
 # The client warns when it cannot read the service's news; the request that follows fails for the
 # same reason and says so in one sentence.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"ecmwf\.datastores\.client")
-
-
-class SourceUnavailable(FunctoryError):
-    """The service failed in a way that may pass: the same request is worth another try."""
 
 
 def check_credentials() -> None:

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from functory.errors import InputError
-from functory.sources.cds_client import SourceUnavailable
+from functory.errors import InputError, SourceUnavailable
 
 Stamp = tuple[int, int, int | None]
 """Year, month and hour of a monthly mean. Its day means nothing: the mean of a forecast for 00 to

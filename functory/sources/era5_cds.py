@@ -14,12 +14,11 @@ from pydantic import Field, field_validator, model_validator
 
 from functory.configuration import Config
 from functory.errors import InputError
-from functory.sources.cds_client import SourceUnavailable, check_credentials, fetch
+from functory.sources.cds_client import check_credentials, fetch
 from functory.sources.era5_answer import Expected, require_expected, unpack
 
 __all__ = [
     "CdsSource",
-    "SourceUnavailable",
     "check_credentials",
     "download_year",
     "kept_year",

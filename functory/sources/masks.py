@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from functory.configuration import Config
 
-__all__ = ["Half", "Mask", "RandomPoints", "Region", "Scan", "observed"]
+__all__ = ["Half", "Mask", "Occlusion", "RandomPoints", "Region", "Scan", "observed"]
 
+Share = Annotated[float, Field(ge=0, le=1)]
 HALVES = {"left": "x", "front": "y", "bottom": "z"}
 
 
@@ -73,23 +74,54 @@ class Region(Config):
         return f"all but {self.name}"
 
 
-Mask = Annotated[Half | RandomPoints | Scan | Region, Field(discriminator="kind")]
+class Occlusion(Config):
+    """An image is seen everywhere but in a box."""
+
+    kind: Literal["occlusion"] = "occlusion"
+    name: str
+    """What is hidden: the lower half."""
+    y: tuple[Share, Share] = (0.0, 1.0)
+    """Upper and lower edge, as shares of the height."""
+    x: tuple[Share, Share] = (0.0, 1.0)
+    """Left and right edge, as shares of the width."""
+
+    @model_validator(mode="after")
+    def _is_a_box(self) -> Self:
+        for axis in (self.y, self.x):
+            if axis[0] >= axis[1]:
+                raise ValueError(f"the edges {axis} of an occlusion must ascend")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What is seen, in words."""
+        return f"all but {self.name}"
 
 
-def observed(mask: Half | RandomPoints | Scan | Region, field: xr.DataArray) -> xr.DataArray:
+Mask = Annotated[Half | RandomPoints | Scan | Region | Occlusion, Field(discriminator="kind")]
+
+
+def observed(
+    mask: Half | RandomPoints | Scan | Region | Occlusion, field: xr.DataArray
+) -> xr.DataArray:
     """Return where each of some signals is seen: booleans like `field`, (sample, axes)."""
     match mask:
         case Half():
             axis = field[HALVES[mask.half]]
             seen = axis < float(axis.mean())
         case RandomPoints():
-            lots = np.random.default_rng(mask.seed).random(field.shape)
-            seen = field.copy(data=lots < mask.share)
+            places = field.isel(channel=0) if "channel" in field.dims else field
+            lots = np.random.default_rng(mask.seed).random(places.shape)
+            seen = xr.DataArray(lots < mask.share, dims=places.dims)
         case Scan():
             occupied = field > 0.5
             seen = (occupied.cumsum("y") - occupied) == 0
         case Region():
             seen = ~_inside(field, mask)
+        case Occlusion():
+            y, x = field["y"], field["x"]
+            hidden = (y >= mask.y[0]) & (y <= mask.y[1]) & (x >= mask.x[0]) & (x <= mask.x[1])
+            seen = ~hidden
     return seen.broadcast_like(field).transpose(*field.dims).rename("observed")
 
 

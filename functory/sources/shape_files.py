@@ -1,14 +1,10 @@
 """3D shapes as people have them: binvox folders and zips of ShapeNet, arrays, meshes."""
 
-import glob
 import gzip
 import os
 import re
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -21,6 +17,8 @@ from pydantic import Field, PositiveInt
 from functory.configuration import Config
 from functory.errors import InputError
 from functory.sources.binvox import LARGEST, read_binvox
+from functory.sources.file_reading import explained, open_zip
+from functory.sources.finding import find_files
 from functory.sources.meshes import occupancy
 from functory.sources.shape_models import Y_UP, Z_UP, Axes, Axis, ShapeModel, class_name, to_zyx
 
@@ -29,6 +27,7 @@ __all__ = ["ShapeFiles", "find_shape_files", "list_models"]
 ARRAYS = (".npy", ".npy.gz")
 MESHES = (".obj", ".ply", ".off")
 FORMATS = (".binvox", *ARRAYS, *MESHES, ".zip")
+SURFACES = (".surface.binvox",)  # hollow: ShapeNetCore has them beside the solids
 
 SHAPENET = re.compile(
     r"(?:.*/)?(\d{8})/([^/]+)/(?:models/model_normalized(?:\.solid)?|model)\.(?:binvox|obj)"
@@ -61,7 +60,7 @@ def find_shape_files(source: ShapeFiles) -> list[Path]:
 
     A mesh is left out where the voxels of the same model are beside it.
     """
-    found = set[Path]().union(*(_matches(pattern) for pattern in source.paths))
+    found = set(find_files(source.paths, FORMATS, "shapes", without=SURFACES))
     voxels = (".solid.binvox", ".binvox")
     doubled = {
         path
@@ -102,30 +101,6 @@ def list_models(source: ShapeFiles, paths: Sequence[Path]) -> list[ShapeModel]:
     return models
 
 
-def _matches(pattern: str) -> set[Path]:
-    """Return the shape files that a path or glob names, those in its folders included."""
-    expanded = os.path.expanduser(pattern)
-    named = [expanded] if os.path.exists(expanded) else glob.glob(expanded, recursive=True)
-    files: list[str] = []
-    for name in map(os.path.abspath, named):
-        if not os.path.isdir(name):
-            files.append(name)
-        for folder, _, inside in os.walk(name):
-            files += [os.path.join(folder, file) for file in inside]
-    shapes = {Path(file) for file in files if _is_shape(os.path.basename(file).lower())}
-    if not shapes:
-        raise InputError(
-            f"no shapes found: nothing that {pattern!r} names in {Path.cwd()} is one of "
-            f"{', '.join(FORMATS)}"
-        )
-    return shapes
-
-
-def _is_shape(name: str) -> bool:
-    hidden = name.startswith(".")
-    return name.endswith(FORMATS) and not hidden and not name.endswith(".surface.binvox")
-
-
 def _models(source: ShapeFiles, path: Path) -> Iterator[ShapeModel]:
     """Yield what a file has, of all classes."""
     kind = path.name.lower()
@@ -151,7 +126,7 @@ def _models(source: ShapeFiles, path: Path) -> Iterator[ShapeModel]:
 
 
 def _read_voxels(path: Path, axes: Sequence[Axis]) -> NDArray[np.bool_]:
-    with _explained(path, "binvox"), path.open("rb") as file:
+    with explained(path, "binvox"), path.open("rb") as file:
         return to_zyx(read_binvox(file, str(path)), axes)
 
 
@@ -159,25 +134,12 @@ def _read_mesh(path: Path, size: int, axes: Sequence[Axis]) -> NDArray[np.bool_]
     return to_zyx(occupancy(path, size), axes)
 
 
-@contextmanager
-def _explained(path: Path, kind: str) -> Iterator[None]:
-    """Turn what the libraries raise on damaged files into one sentence."""
-    try:
-        yield
-    except InputError:
-        raise
-    # A RuntimeError is what zipfile raises on encrypted members and unknown compression.
-    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} cannot be read as {kind}: {reason}") from error
-
-
 # Zips of ShapeNetCore
 
 
 def _zipped_models(path: Path, axes: Sequence[Axis]) -> Iterator[ShapeModel]:
-    with _explained(path, "zip"):
-        members = _archive(path, os.getpid(), path.stat().st_mtime_ns).namelist()
+    with explained(path, "zip"):
+        members = open_zip(path).namelist()
     found = [MEMBER.fullmatch(name) for name in members if ".." not in name.split("/")]
     models = [match for match in found if match]
     if not models:
@@ -192,17 +154,8 @@ def _zipped_models(path: Path, axes: Sequence[Axis]) -> Iterator[ShapeModel]:
 
 
 def _read_member(path: Path, member: str, axes: Sequence[Axis]) -> NDArray[np.bool_]:
-    with _explained(path, "zip"):
-        archive = _archive(path, os.getpid(), path.stat().st_mtime_ns)
-        with archive.open(member) as file:
-            return to_zyx(read_binvox(cast(BinaryIO, file), f"{member} in {path}"), axes)
-
-
-# A class of ShapeNet has 100,000 members, which take a second to list: too long for every read.
-# Threads may share an open archive; processes may not, hence their number.
-@lru_cache(maxsize=8)
-def _archive(path: Path, process: int, changed: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+    with explained(path, "zip"), open_zip(path).open(member) as file:
+        return to_zyx(read_binvox(cast(BinaryIO, file), f"{member} in {path}"), axes)
 
 
 # Arrays of many shapes
@@ -210,7 +163,7 @@ def _archive(path: Path, process: int, changed: int) -> zipfile.ZipFile:
 
 def _rows(path: Path) -> int:
     """Return the number of shapes that the header of an array tells of."""
-    with _explained(path, "npy"), _opened(path) as file:
+    with explained(path, "npy"), _opened(path) as file:
         shape, dtype = _header(file, path)
         ratio = DEFLATE_RATIO if path.name.lower().endswith(".gz") else 1
         if int(np.prod(shape, dtype=object)) * dtype.itemsize > path.stat().st_size * ratio:
@@ -220,7 +173,7 @@ def _rows(path: Path) -> int:
 
 def _read_row(path: Path, row: int, axes: Sequence[Axis]) -> NDArray[np.bool_]:
     # One thread unpacks while the others wait, instead of each unpacking for itself.
-    with _explained(path, "npy"), UNPACKING:
+    with explained(path, "npy"), UNPACKING:
         rows = _unpacked(path, path.stat().st_mtime_ns)
         if row >= len(rows):
             raise ValueError(f"it has changed and has no row {row} any more")

@@ -14,11 +14,13 @@ __all__ = [
     "RandomShares",
     "RandomSizes",
     "RandomSplit",
+    "SourceSplit",
     "Split",
     "Years",
     "assign",
     "draw",
     "draw_by_class",
+    "given",
 ]
 
 
@@ -71,6 +73,12 @@ class Years(Config):
         return self
 
 
+class SourceSplit(Config):
+    """The data set's own partitions."""
+
+    method: Literal["source"] = "source"
+
+
 RandomSplit = Annotated[RandomShares | RandomSizes, Field(discriminator="method")]
 Split = Annotated[RandomShares | RandomSizes | Years, Field(discriminator="method")]
 
@@ -120,12 +128,15 @@ def draw(names: Sequence[str], split: RandomShares | RandomSizes) -> np.ndarray:
 
 
 def draw_by_class(
-    names: Sequence[str], labels: Sequence[str], split: RandomShares | RandomSizes
+    names: Sequence[str],
+    labels: Sequence[str],
+    split: RandomShares | RandomSizes,
+    things: str = "models",
 ) -> np.ndarray:
     """Return 'train', 'validation' or 'test' by lot, with every class in every split.
 
     Shares hold within each class, to the nearest signal and with one at least; exact sizes hold
-    over all classes together.
+    over all classes together. What is drawn is called `things` in errors.
 
     Raises
     ------
@@ -148,11 +159,34 @@ def draw_by_class(
         empty = sorted(set(asked) - set(marks[of_class]))
         if empty:
             raise InputError(
-                f"Class '{label}' has {len(of_class)} models, of which none is left for "
-                f"{' and '.join(empty)}; give more of them, leave the class out by "
-                "source.classes, or change the split."
+                f"Class '{label}' has {len(of_class)} {things}, of which none is left for "
+                f"{' and '.join(empty)}; give more of them, leave the class out, or "
+                "change the split."
             )
     return marks.astype(str)
+
+
+def given(names: Sequence[str], partitions: Sequence[str]) -> np.ndarray:
+    """Return the partitions of the data set's own: 'train', 'validation' or 'test'.
+
+    Raises
+    ------
+    InputError
+        If a signal is in none of these, or none trains or none tests.
+    """
+    for name, partition in zip(names, partitions, strict=True):
+        if partition not in ("train", "validation", "test"):
+            raise InputError(
+                f"{name} is in no partition of the data set's own; choose another method of "
+                "preparation.split."
+            )
+    for asked in ("train", "test"):
+        if asked not in partitions:
+            raise InputError(
+                f"The data set's own partitions leave no signal for {asked} among {len(names)}; "
+                "choose another method of preparation.split."
+            )
+    return np.array(partitions)
 
 
 def _check(marks: Sequence[str], split: Split, range_: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from pipeline import TINY, options
+from rich.console import Console
 
 from flows.catalogue import deployments
 from flows.cli import main
@@ -44,7 +45,7 @@ def call(store: Path, server: str, *arguments: str) -> "subprocess.CompletedProc
 @pytest.fixture
 def functory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Call the command in this process; return its exit code, output and errors."""
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("flows.cli.console", Console(highlight=False, width=200))
 
     def run(*arguments: str) -> tuple[Any, str, str]:
         monkeypatch.setattr(sys, "argv", ["functory", *arguments])

@@ -306,6 +306,12 @@ def test_exact_fields_are_counted_but_not_drawn():
     assert "31.0" in [text.get_text() for text in figure.axes[0].texts]
 
 
+@pytest.mark.parametrize("signal", ["a field", "an image"])
+def test_quality_is_of_a_signal(signal):
+    figure = charts.quality(psnr_quality([30.0], ["test"]), signal.split()[1])
+    assert figure.axes[0].get_xlabel() == f"PSNR of {signal} (dB)"
+
+
 def test_rates_that_reach_no_error_can_be_drawn():
     drawn(charts.rates(psnr_rates([[24.0, 27, np.inf], [26.0, np.inf, np.inf]], np.inf)))
 

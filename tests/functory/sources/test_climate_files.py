@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functory.errors import InputError
-from functory.sources.climate_files import (
-    FilesSource,
-    _unwrap,
-    check_units,
-    find_files,
-    open_files,
-)
+from functory.sources.climate_files import FilesSource, check_units, find_files, open_files
+from functory.sources.climate_variables import _unwrap
 
 DIMS = ("time", "latitude", "longitude")
 
@@ -326,9 +321,9 @@ def test_chunks_follow_the_chunks_of_the_file(
     dataset = fields(list(range(100)))
     dataset.to_netcdf(tmp_path / "a.nc", encoding={"t2m": {"chunksizes": (7, 5, 4)}})
     size = 5 * 4 * 4
-    monkeypatch.setattr("functory.sources.climate_files.CHUNK", 31 * size)
+    monkeypatch.setattr("functory.sources.climate_variables.CHUNK", 31 * size)
     assert opened(tmp_path / "a.nc")["t2m"].chunks[0][:2] == (28, 28)
-    monkeypatch.setattr("functory.sources.climate_files.CHUNK", 3 * size)
+    monkeypatch.setattr("functory.sources.climate_variables.CHUNK", 3 * size)
     assert opened(tmp_path / "a.nc")["t2m"].chunks[0][:2] == (3, 3)
 
 

@@ -18,11 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from functory.errors import FunctoryError, InputError
+from functory.errors import FunctoryError, InputError, SourceUnavailable
 from functory.sources import era5_answer
 from functory.sources.era5_cds import (
     CdsSource,
-    SourceUnavailable,
     check_credentials,
     download_year,
     kept_year,

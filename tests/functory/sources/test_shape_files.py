@@ -215,6 +215,15 @@ def test_a_zip_that_changes_is_opened_anew(tmp_path: Path) -> None:
     assert np.argwhere(first.read()).tolist() == [[4, 5, 0]]
 
 
+def test_a_member_that_goes_away(tmp_path: Path) -> None:
+    path = zipped(tmp_path)
+    (first, *_) = models(tmp_path).values()
+    write_zip(path, {CORE.format(synset=CHAIR, model="other"): encoded(corner())})
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputError, match=rf"^{path} cannot be read as zip: .*There is no item"):
+        first.read()
+
+
 def test_damaged_zips(tmp_path: Path) -> None:
     path = zipped(tmp_path)
     content = path.read_bytes()
