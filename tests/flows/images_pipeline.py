@@ -4,8 +4,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report_images import report_images
-
 from flows.celeba import celeba
 from storage.references import Reference
 from tasks.acquire_images import ImageAcquisition, acquire_images
@@ -17,6 +15,7 @@ from tasks.fit import fit_all
 from tasks.metalearn import metalearn
 from tasks.prepare_images import PrepareImages, prepare_signals_of_images
 from tasks.prior import prior, sample
+from tasks.report_images import report_images
 
 STEPS = {"steps": 12, "batch": 8, "rate": 1e-3, "evaluate_every": 4, "checkpoint_every": 3}
 NETWORK = {"latents": 4, "width": 16, "depth": 3, "omega_0": 15}
