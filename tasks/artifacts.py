@@ -21,7 +21,6 @@ SHOWN = (
     "samples",
     "samples-2",
     "forms",
-    "refined",
     "completions",
 )
 
