@@ -11,10 +11,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from functory.errors import InputError
+from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.models.completion import Completion, complete
 from functory.signals import CHANNEL
 from storage.completion import observations_of
-from storage.networks import FittedNetwork, Variable, read_network
+from storage.networks import read_network
 from storage.priors import read_prior
 from storage.torch_data import BatchLoader, ModulationBatches
 

@@ -8,8 +8,8 @@ import xarray as xr
 
 from functory.errors import InputError
 from functory.fields.coordinates import Patchwork
+from functory.fields.fitted_network import FittedNetwork
 from functory.signals import CHANNEL, Signals
-from storage.networks import FittedNetwork
 
 __all__ = ["observations_of"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from functory.fields.fitted_network import FittedNetwork
 from storage.files import link_tree, scan
-from storage.networks import FittedNetwork, network_digest
+from storage.networks import network_digest
 
 __all__ = ["SCHEMA", "share_network", "write_modulations"]
 

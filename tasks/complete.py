@@ -12,6 +12,7 @@ from torch import Tensor
 
 from functory.configuration import Config
 from functory.errors import InputError
+from functory.fields.fitted_network import FittedNetwork
 from functory.metalearning.fitting import Fitting, fit
 from functory.metalearning.outer import MetaLearning
 from functory.models.completion import Completion, complete
@@ -29,7 +30,7 @@ from functory.sources.masks import Half, Mask, RandomPoints, Scan, observed
 from functory.sources.signal_sets import open_signals
 from storage.completion import observations_of
 from storage.functaset import share_network, write_modulations
-from storage.networks import FittedNetwork, read_network
+from storage.networks import read_network
 from storage.priors import read_prior
 from storage.references import Reference
 from tasks.fit import load_solver

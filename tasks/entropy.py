@@ -15,11 +15,12 @@ from functory.coding.factorised import FactorisedModel
 from functory.coding.flow_entropy import flow_bits, train_entropy_flow
 from functory.coding.quantisation import Quantisation, UniformQuantiser
 from functory.configuration import Config
+from functory.fields.fitted_network import FittedNetwork
 from functory.models.flow_prior import FlowTraining
 from functory.quality import psnr
 from functory.signals import Signals, sample_dimension, signals_of, some, split_indices
 from functory.sources.signal_sets import open_signals
-from storage.networks import FittedNetwork, read_network
+from storage.networks import read_network
 from storage.references import Reference
 from tasks.null import null_model
 from tasks.prior import held_out_split, modulations

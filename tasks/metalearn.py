@@ -6,6 +6,7 @@ import xarray as xr
 
 from functory.errors import InputError
 from functory.fields.coordinates import Coordinates, coordinates_for
+from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.fields.siren import LatentModulatedSiren
 from functory.metalearning.fitting import fit
 from functory.metalearning.inner_loop import Solver
@@ -23,7 +24,7 @@ from functory.signals import (
     split_indices,
 )
 from functory.sources.signal_sets import open_signals
-from storage.networks import FittedNetwork, Variable, write_network
+from storage.networks import write_network
 from storage.references import Reference
 from tasks.stage import Outcome, Work, stage
 

@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 
 from functory.fields.coordinates import Patchwork, area_weights
+from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.metalearning.fitting import Measure
 from functory.quality import error_statistics, image_statistics, occupancy_statistics, psnr
 from functory.signals import signals_of, split_indices
-from storage.networks import FittedNetwork, Variable
 
 __all__ = ["describe_quality", "measure_for", "measure_patchwork", "summarise_quality"]
 

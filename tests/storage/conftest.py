@@ -9,9 +9,10 @@ import torch
 import zarr
 
 from functory.fields.coordinates import Sphere
+from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from storage.functaset import write_modulations
-from storage.networks import FittedNetwork, Variable, write_network
+from storage.networks import write_network
 
 
 @pytest.fixture

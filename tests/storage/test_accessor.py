@@ -12,7 +12,8 @@ import xarray as xr
 import storage.accessor  # noqa: F401 — registers the accessor
 from functory.coding.quantisation import Quantisation, UniformQuantiser
 from functory.errors import InputError, StoreError
-from storage.networks import FittedNetwork, write_network
+from functory.fields.fitted_network import FittedNetwork
+from storage.networks import write_network
 
 
 def expected(fitted: FittedNetwork, phi: np.ndarray, **at: np.ndarray) -> np.ndarray:

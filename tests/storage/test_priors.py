@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 import storage.accessor  # noqa: F401 — registers the accessor
 from functory.errors import InputError, StoreError
+from functory.fields.fitted_network import FittedNetwork
 from functory.models.completion import Completion
 from functory.models.flow_prior import FlowConfig, FlowPrior
 from storage.completion import observations_of
-from storage.networks import FittedNetwork
 from storage.priors import FLOW, read_prior, write_prior
 
 QUICK = Completion(noise=0.001, draws=64, steps=20, points=84)

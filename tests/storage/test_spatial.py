@@ -13,9 +13,10 @@ import zarr
 import storage.accessor  # noqa: F401 — registers the accessor
 from functory.errors import InputError
 from functory.fields.coordinates import Patches, Patchwork, coordinates_for
+from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from storage.functaset import write_modulations
-from storage.networks import FittedNetwork, Variable, network_digest, read_network, write_network
+from storage.networks import network_digest, read_network, write_network
 
 COLOURS = ("red", "green", "blue")
 
