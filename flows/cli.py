@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.catalogue import ROOT, deployments, find, override, validate
+from flows.coding import codecs, decode, encode
 from functory.errors import FunctoryError, InputError, StoreError
 from storage.references import Record, Reference
 from storage.versions import Store
@@ -28,7 +29,8 @@ app = typer.Typer(
         "a base network, a functaset of modulations, a flow prior, classifiers or entropy models, "
         "a report. What is there already is not computed again.\n\n"
         "**Start with** `functory run era5/demo` or `functory run shapenet/demo`, then "
-        "`functory ls` and `functory show functasets/era5-demo`."
+        "`functory ls` and `functory show functasets/era5-demo`. To compress files, see `functory "
+        "codecs`, `functory encode --help` and `functory decode --help`."
     ),
 )
 console = Console(highlight=False)
@@ -128,6 +130,17 @@ def show(
             table.add_row("configuration", json.dumps(record.configuration, indent=1))
         console.print(table, soft_wrap=False)
         console.print()
+
+
+app.command(
+    epilog="Examples: `functory encode march.grib -o march.fct --with uk-temperature`; "
+    "`functory encode photo.png -o photo.fct --with photographs --quality 1`."
+)(encode)
+app.command(
+    epilog="Examples: `functory decode march.fct -o march.nc`; `functory decode march.fct -o "
+    "ireland.nc --scale 4 --box latitude=51.4:55.4 --box longitude=-10.5:-5.4 --samples 0:24`."
+)(decode)
+app.command()(codecs)
 
 
 def _change(text: str) -> tuple[str, Any]:

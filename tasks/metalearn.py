@@ -42,12 +42,12 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     grid = {axis: dataset[axis].values for axis in axes}
     coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid, config.patches)
     stored = dataset.isel({sample: split_indices(dataset, ["train"])})
-    if config.optimisation.batch > stored.sizes[sample]:
+    training = StoredSignals(stored, coordinates, config.by_area)
+    if config.optimisation.batch > len(training):
         raise InputError(
             f"metalearn.optimisation.batch is {config.optimisation.batch}, but only "
-            f"{stored.sizes[sample]} signals train; make the batch smaller."
+            f"{len(training)} signals train; make the batch smaller."
         )
-    training = StoredSignals(stored, coordinates, config.by_area)
     measured_on = "validation" if "validation" in dataset["split"].values else "test"
     held_out = split_indices(dataset, [measured_on])
     if not len(held_out):

@@ -10,7 +10,7 @@ from pydantic import Field
 from functory.configuration import Config
 from functory.errors import InputError
 
-__all__ = ["Quantisation", "UniformQuantiser", "as_indices"]
+__all__ = ["Quantisation", "StepQuantiser", "UniformQuantiser", "as_indices"]
 
 
 class Quantisation(Config):
@@ -98,6 +98,56 @@ class UniformQuantiser:
                 f"the quantiser has {self.low.size} latents along the last axis, but the array has "
                 f"shape {shape}: use the quantiser that was fitted to these modulations."
             )
+
+
+@dataclass(frozen=True, eq=False)
+class StepQuantiser:
+    """Steps of one length for each latent, about zero: what costs no more than it has to.
+
+    Where equal changes of any latent change the functions equally, one step for all spends bits
+    where they help most: a latent that varies less than the step costs next to nothing.
+
+    Parameters
+    ----------
+    step
+        Length of a step, float64 of shape (latents,).
+    low, high
+        Least and greatest multiple of the step that can be coded, int32 of shape (latents,).
+    """
+
+    step: NDArray[np.float64]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+
+    @classmethod
+    def fit(cls, modulations: ArrayLike, step: ArrayLike) -> Self:
+        """Choose the range from modulations (…, latents), with room for half as much again."""
+        values = np.asarray(modulations, dtype=np.float64)
+        _require_finite(values)
+        steps = np.broadcast_to(np.asarray(step, dtype=np.float64), values.shape[-1:]).copy()
+        largest = np.rint(np.abs(values).max(axis=tuple(range(values.ndim - 1))) / steps)
+        reach = np.where(largest > 0, np.ceil(1.5 * largest) + 1, 1).astype(np.int32)
+        return cls(steps, -reach, reach)
+
+    @property
+    def levels(self) -> NDArray[np.int32]:
+        """Number of different symbols of each latent."""
+        return self.high - self.low + 1
+
+    @property
+    def offset(self) -> NDArray[np.float64]:
+        """The value of symbol 0 of each latent."""
+        return self.low * self.step
+
+    def quantise(self, modulations: ArrayLike) -> NDArray[np.int32]:
+        """Return the nearest symbol of each value (…, latents), 0 for the least."""
+        values = np.asarray(modulations, dtype=np.float64)
+        _require_finite(values)
+        return (np.rint(values / self.step).clip(self.low, self.high) - self.low).astype(np.int32)
+
+    def dequantise(self, symbols: ArrayLike) -> NDArray[np.float32]:
+        """Return the values of symbols (…, latents): the same bits on every machine."""
+        return ((np.asarray(symbols) + self.low) * self.step).astype(np.float32)
 
 
 def as_indices(indices: ArrayLike, levels: int) -> NDArray[np.int32]:

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from functory.configuration import Config
 from functory.errors import InputError
+from functory.fields.grids import places
 
 __all__ = [
     "Axis",
@@ -77,12 +78,16 @@ class Axis(Config):
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """Map coordinate values to network inputs."""
-        values = np.asarray(values, dtype=np.float64)
-        if self.period is not None:
-            middle = (self.start + self.stop) / 2
-            values = middle + (values - middle + self.period / 2) % self.period - self.period / 2
-        share = (values - self.start) / (self.stop - self.start)
+        share = (self.wrap(values) - self.start) / (self.stop - self.start)
         return self.low + share * (self.high - self.low)
+
+    def wrap(self, values: np.ndarray) -> np.ndarray:
+        """Bring values of a cyclic coordinate to within half a period of the axis's middle."""
+        values = np.asarray(values, dtype=np.float64)
+        if self.period is None:
+            return values
+        middle = (self.start + self.stop) / 2
+        return middle + (values - middle + self.period / 2) % self.period - self.period / 2
 
 
 class Box(Config):
@@ -128,7 +133,7 @@ class Patchwork(Config):
 
     kind: Literal["patches"] = "patches"
     box: tuple[Axis, ...]
-    """The axes in units of cells, from 0 at the grid's first edge."""
+    """The axes in units of cells, from 0 at the first edge of the training grid."""
     patches: Patches
 
     @property
@@ -141,9 +146,14 @@ class Patchwork(Config):
         """The number of inputs of a network on these coordinates."""
         return len(self.box)
 
-    def units(self, at: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Return coordinate values along each axis in units of cells."""
-        return tuple(axis.scale(at[axis.name]) for axis in self.box)
+    def units(
+        self, grid: Mapping[str, np.ndarray], at: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, ...]:
+        """Return coordinate values along each axis in units of cells of a grid."""
+        return tuple(
+            (places(grid[axis.name], axis.wrap(at[axis.name])) + 0.5) / self.patches.size
+            for axis in self.box
+        )
 
 
 Coordinates = Annotated[Sphere | Box | Patchwork, Field(discriminator="kind")]

@@ -89,7 +89,7 @@ class FittedNetwork:
         """
         grid = self.grid if at is None else at
         if isinstance(self.coordinates, Patchwork):
-            units = self.coordinates.units(grid)
+            units = self.coordinates.units(self.grid, grid)
             return decode_patches(self.network, phi, units, self.coordinates.patches)
         points = torch.from_numpy(self.coordinates.points(grid)).to(phi.device)
         result = phi.new_empty(len(phi), len(points), self.network.outputs)

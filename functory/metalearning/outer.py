@@ -17,13 +17,19 @@ from functory.metalearning.fitting import fit
 from functory.metalearning.gauge import fix_gauge
 from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
 from functory.metalearning.inner_loop import Solver
+from functory.metalearning.rate_distortion import (
+    DENSITY_RATE,
+    RateDistortion,
+    RateDistortionLoss,
+    sort_latents,
+)
 from functory.metalearning.solvers import SolverConfig, build_solver
 from functory.metalearning.tangent import TangentLoss, TangentStart
 from functory.quality import psnr
 from functory.signals import Signals, StoredSignals, some
 from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
 
-__all__ = ["HELD_VALUES", "MetaLearning", "MetaModel", "build_model", "meta_learn"]
+__all__ = ["HELD_VALUES", "MetaLearning", "MetaModel", "build_model", "meta_learn", "tune_rate"]
 
 RELAPSE = 4.0  # 6 dB: far beyond what batches differ by
 HELD_VALUES = 2**28  # of signals that are held in memory at once: 1 GB
@@ -58,6 +64,17 @@ class MetaLearning(Config):
     """
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
+    rate: RateDistortion | None = None
+    """How the network is trained on for rounded modulations; null leaves it as it is."""
+
+    @model_validator(mode="after")
+    def _steps_need_the_gauge(self) -> Self:
+        if self.rate is not None and not isinstance(self.solver, GaussNewton):
+            raise ValueError(
+                "rate needs the solver 'gauss-newton': only its modulations have a gauge in which "
+                "a step is an error"
+            )
+        return self
 
     @model_validator(mode="after")
     def _patches_are_of_boxes(self) -> Self:
@@ -102,15 +119,15 @@ def meta_learn(
 
     The outer loss is the mean squared error of the fitted signals, of second order in the
     parameters. `held_out` only measures: the last parameters are kept, not the best. Where
-    nothing depends on it (with Gauss-Newton steps), the modulations' gauge is fixed at the end. Of
-    stored signals, some stand for all in what needs them all at once.
+    nothing depends on it (with Gauss-Newton steps), the modulations' gauge is fixed at the end,
+    and with a `rate` the network is then trained on. Of stored signals, some stand for all in what
+    needs them all at once.
     """
     device = resolve_device(config.device)
     held_out = held_out.to(device)
     if isinstance(training, Signals):
-        training = known = training.to(device)
-    else:
-        known = _known(training).to(device)
+        training = training.to(device)
+    known = _known(training).to(device)
     outputs = held_out.features.shape[-1]
     model = build_model(held_out.points.shape[-1], outputs, config).to(device)
     if config.tangent is not None and not (checkpoint and checkpoint.exists()):
@@ -128,11 +145,65 @@ def meta_learn(
     )
     if isinstance(model.solver, GaussNewtonSteps):
         fix_gauge(model.network, model.solver, known)
+    if config.rate is not None:
+        after = checkpoint and checkpoint.with_suffix(".rate")
+        tuned = tune_rate(model, training, held_out, config, config.rate, after, label)
+        history = _joined(history, tuned)
     return model, history
 
 
-def _known(training: StoredSignals) -> Signals:
+def tune_rate(
+    model: MetaModel,
+    training: Signals | StoredSignals,
+    held_out: Signals,
+    config: MetaLearning,
+    rate: RateDistortion,
+    checkpoint: Path | None = None,
+    label: str = "meta-learning",
+) -> History:
+    """Train a learned network on for what its rounded modulations cost (thesis, section 6.4.3).
+
+    The network's gauge must have been fixed; it stays as the rate leaves it, in order of variance.
+    """
+    network, solver = model.network, model.solver
+    assert isinstance(solver, GaussNewtonSteps)  # as the configuration promises
+    device = next(network.parameters()).device
+    known, held_out = _known(training).to(device), held_out.to(device)
+    objective = RateDistortionLoss(network, solver, known, rate.step, rate.weight)
+    fitted = fitted_batches(model, training, config, rate.optimisation)
+
+    def loss(step: Step) -> Tensor:
+        return objective(*fitted(step), step.generator)
+
+    history = train(
+        nn.ModuleDict({"network": network, "density": objective.density}),
+        loss,
+        rate.optimisation,
+        label=f"{label}, rate",
+        groups=[
+            {"params": list(network.parameters())},
+            {"params": list(objective.density.parameters()), "lr": DENSITY_RATE},
+        ],
+        evaluate=lambda: objective.measure(held_out),
+        relapse=RELAPSE,
+        checkpoint=checkpoint,
+    )
+    sort_latents(network, solver, known)
+    return history
+
+
+def _joined(first: History, then: History) -> History:
+    """Return one history of two runs: steps count on, and what was not measured is NaN."""
+    names, taken = list(then.rows[-1]), first.rows[-1]["step"]
+    rows = [{name: row.get(name, math.nan) for name in names} for row in first.rows]
+    rows += [row | {"step": taken + row["step"]} for row in then.rows]
+    return History(rows, first.restarts + then.restarts)
+
+
+def _known(training: Signals | StoredSignals) -> Signals:
     """Read as many of the signals, spread over all, as may be held at once."""
+    if isinstance(training, Signals):
+        return training
     most = max(1, HELD_VALUES * len(training) // training.values)
     return training.take(torch.from_numpy(some(np.arange(len(training)), most)))
 
@@ -172,17 +243,31 @@ def outer_loss(
     model: MetaModel, training: Signals | StoredSignals, config: MetaLearning
 ) -> Callable[[Step], Tensor]:
     """Return the loss of an outer step: the error of its batch after the inner solver."""
-    size, seed = config.optimisation.batch, config.optimisation.seed
-    device = next(model.parameters()).device
+    fitted = fitted_batches(model, training, config, config.optimisation)
 
     def loss(step: Step) -> Tensor:
-        chosen = batch(len(training), size, seed, step.number)
-        signals = training.take(chosen).to(device)
-        fitted, measured = (signals.at(p) for p in draw_points(signals, config.points, step))
-        phi = model.solver(model.network, fitted)
+        measured, phi = fitted(step)
         return measured.squared_error(model.network(measured.points, phi)).mean()
 
     return loss
+
+
+def fitted_batches(
+    model: MetaModel,
+    training: Signals | StoredSignals,
+    config: MetaLearning,
+    optimisation: Optimisation,
+) -> Callable[[Step], tuple[Signals, Tensor]]:
+    """Return what draws a step's signals, at the points that measure, and fits modulations."""
+    device = next(model.parameters()).device
+
+    def fitted(step: Step) -> tuple[Signals, Tensor]:
+        chosen = batch(len(training), optimisation.batch, optimisation.seed, step.number)
+        signals = training.take(chosen).to(device)
+        known, measured = (signals.at(p) for p in draw_points(signals, config.points, step))
+        return measured, model.solver(model.network, known)
+
+    return fitted
 
 
 def draw_points(signals: Signals, points: int | None, step: Step) -> tuple[Tensor | slice, ...]:

@@ -11,6 +11,7 @@ from functory.configuration import Config
 from functory.errors import InputError
 
 __all__ = [
+    "Periods",
     "RandomShares",
     "RandomSizes",
     "RandomSplit",
@@ -73,6 +74,22 @@ class Years(Config):
         return self
 
 
+class Periods(Config):
+    """Later times apart: what a network will meet that is used on from where it was trained."""
+
+    method: Literal["time"] = "time"
+    validation: str | None = None
+    """The first time that validates, in ISO 8601 (`2019-03-22`); null has none that do."""
+    test: str
+    """The first time that tests; all before `validation` train."""
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> Self:
+        if self.validation is not None and self.validation >= self.test:
+            raise ValueError("validation starts before test")
+        return self
+
+
 class SourceSplit(Config):
     """The data set's own partitions."""
 
@@ -80,7 +97,7 @@ class SourceSplit(Config):
 
 
 RandomSplit = Annotated[RandomShares | RandomSizes, Field(discriminator="method")]
-Split = Annotated[RandomShares | RandomSizes | Years, Field(discriminator="method")]
+Split = Annotated[RandomShares | RandomSizes | Years | Periods, Field(discriminator="method")]
 
 
 def assign(times: Sequence[str], years: Sequence[int], split: Split) -> np.ndarray:
@@ -102,6 +119,13 @@ def assign(times: Sequence[str], years: Sequence[int], split: Split) -> np.ndarr
     InputError
         If there are fewer signals than the sizes ask for, or a split that was asked for is empty.
     """
+    if isinstance(split, Periods):
+        starts = (split.validation or split.test, split.test)
+        marks = [
+            "train" if t < starts[0] else "validation" if t < starts[1] else "test" for t in times
+        ]
+        _check(marks, split, f"{times[0]} to {times[-1]}")
+        return np.array(marks)
     if not isinstance(split, Years):
         return draw(times, split)
     marks = ["test" if y in split.test else "validation" for y in years]

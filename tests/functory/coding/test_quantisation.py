@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pydantic import ValidationError
 
-from functory.coding.quantisation import Quantisation, UniformQuantiser
+from functory.coding.quantisation import Quantisation, StepQuantiser, UniformQuantiser
 from functory.errors import InputError
 
 modulations = arrays(
@@ -141,3 +141,25 @@ def test_arrays_that_do_not_fit_are_refused():
 def test_configuration_refuses(wrong):
     with pytest.raises(ValidationError):
         Quantisation(**wrong)
+
+
+@given(modulations, st.floats(0.01, 5))
+def test_steps_miss_by_half_a_step_at_most(values, step):
+    quantiser = StepQuantiser.fit(values, step)
+    symbols = quantiser.quantise(values)
+    assert (symbols >= 0).all()
+    assert (symbols < quantiser.levels).all()
+    assert np.allclose(quantiser.dequantise(symbols), values, atol=step / 2 + 1e-5)
+    assert np.array_equal(quantiser.quantise(quantiser.dequantise(symbols)), symbols)
+
+
+def test_what_is_beyond_all_steps_becomes_the_last():
+    quantiser = StepQuantiser.fit(np.array([[1.0], [-1.0]]), 0.5)
+    assert quantiser.quantise(np.array([[1e9]])) == quantiser.levels - 1
+    assert quantiser.quantise(np.array([[-1e9]])) == 0
+
+
+def test_steps_can_differ_by_latent():
+    quantiser = StepQuantiser.fit(np.array([[3.0, 3.0]]), np.array([1.0, 0.1]))
+    assert quantiser.levels[1] > quantiser.levels[0]
+    assert np.allclose(quantiser.offset, quantiser.dequantise(np.zeros((1, 2), int))[0])

@@ -27,7 +27,7 @@ def functions(shape: tuple[int, ...], patches: Patches, signals: int = 2) -> tor
 def units(shape: tuple[int, int], patches: Patches) -> tuple[np.ndarray, ...]:
     """Return the pixel centres of a grid, in cells, by way of a grid from 0 to 1."""
     grid = {n: (np.arange(k) + 0.5) / k for n, k in zip("yx", shape, strict=True)}
-    return coordinates_for("box", ("y", "x"), grid, patches).units(grid)
+    return coordinates_for("box", ("y", "x"), grid, patches).units(grid, grid)
 
 
 @given(st.tuples(st.integers(2, 13), st.integers(2, 13)), PATCHES)

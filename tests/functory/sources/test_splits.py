@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from functory.errors import InputError
 from functory.sources.splits import (
+    Periods,
     RandomShares,
     RandomSizes,
     Split,
@@ -154,3 +156,17 @@ def test_a_class_with_few_models_is_enough_without_validation() -> None:
     names, labels = models({"chair": 30, "lamp": 2})
     marks = draw_by_class(names, labels, RandomShares(validation=0))
     assert sorted(marks[30:]) == ["test", "train"]
+
+
+def test_periods_split_at_their_times():
+    times = [f"2019-03-{day:02d}T00:00:00" for day in range(1, 11)]
+    marks = assign(times, [2019] * 10, Periods(validation="2019-03-05", test="2019-03-08T00"))
+    assert marks.tolist() == ["train"] * 4 + ["validation"] * 3 + ["test"] * 3
+    assert "validation" not in assign(times, [2019] * 10, Periods(test="2019-03-08"))
+
+
+def test_periods_out_of_order_or_beyond_the_record_are_refused():
+    with pytest.raises(ValidationError, match="validation starts before test"):
+        Periods(validation="2019-03-08", test="2019-03-05")
+    with pytest.raises(InputError, match="no signal for test"):
+        assign(["2019-03-01T00:00:00"], [2019], Periods(test="2020"))
