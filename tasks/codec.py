@@ -123,7 +123,10 @@ def train_point(
     model, _, report = train_integer_model(
         known, asked, quantiser.levels, config.entropy, checkpoint
     )
-    coded, ideal = coded_bits(model, tested)
+    together = (
+        1 if config.sequence else Layout.of(2**20, splits["test"].shape[1:-1], False).chunk[0]
+    )
+    coded, ideal = coded_bits(model, tested, together)
     samples = tested[..., 0].size / math.prod(splits["test"].shape[1:-1])
     measured = {"bits": coded / samples, "model_bits": ideal / samples}
     return OperatingPoint(quantiser, costs, model, measured), report
@@ -145,19 +148,22 @@ def lattices(symbols: np.ndarray, sequence: bool) -> np.ndarray:
     return np.stack(runs)[:, None]
 
 
-def coded_bits(model: IntegerModel, symbols: np.ndarray) -> tuple[float, float]:
-    """Return the bits that chunks take when they are coded, and what the model says they take.
+def coded_bits(model: IntegerModel, symbols: np.ndarray, together: int) -> tuple[float, float]:
+    """Return the bits that lattices take, so many to a chunk, and what the model says they take.
 
     Raises
     ------
     AssertionError
         If they are not decoded as they were.
     """
-    words = model.encode(symbols)
-    back = model.decode(words, symbols.shape[1], symbols.shape[2:-1])
-    if not np.array_equal(back, symbols):
-        raise AssertionError("the entropy coder did not return what it was given")
-    return 32.0 * sum(len(w) for w in words), float(model.bits(symbols).sum())
+    bits = 0.0
+    for start in range(0, len(symbols), together):
+        chunk = symbols[start : start + together, 0]
+        words = model.encode(chunk[None])
+        if not np.array_equal(model.decode(words, len(chunk), chunk.shape[1:-1])[0], chunk):
+            raise AssertionError("the entropy coder did not return what it was given")
+        bits += 32.0 * len(words[0])
+    return bits, float(model.bits(symbols).sum())
 
 
 @torch.no_grad()

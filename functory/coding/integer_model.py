@@ -93,7 +93,7 @@ class IntegerModel:
             Where the words do not end with the last symbol, as most damage makes them; the rest
             shows only as other symbols.
         """
-        if len(cells) != self.axes:
+        if len(cells) != self.axes or min(cells, default=1) < 1:
             raise InputError(
                 f"the entropy model codes lattices of {self.axes} axes, but {cells} is asked for: "
                 f"use the model that the data were coded with."
@@ -192,7 +192,7 @@ class IntegerModel:
 
     def _checked(self, symbols: ArrayLike) -> NDArray[np.int32]:
         values = as_symbols(symbols, self.levels)
-        if values.ndim != 3 + self.axes:
+        if values.ndim != 3 + self.axes or min(values.shape[2:-1], default=1) < 1:
             raise InputError(
                 f"the entropy model codes lattices of {self.axes} axes, but the symbols have shape "
                 f"{values.shape}: bring them to (chunks, signals, cells along each axis, latents)."

@@ -148,6 +148,10 @@ def test_symbols_of_another_shape_or_alphabet_are_refused():
         model.bits(right[:, :, 0])
     with pytest.raises(InputError, match="1 axes"):
         model.decode(model.encode(right), 2, (3, 1))
+    with pytest.raises(InputError, match="1 axes"):
+        model.decode(model.encode(right), 2, (0,))
+    with pytest.raises(InputError, match="1 axes"):
+        model.encode(right[:, :, :0])
     with pytest.raises(InputError, match="integers"):
         model.bits(right + 0.5)
 
