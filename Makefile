@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet bench-celeba clean
+.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet bench-celeba bench-codec clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,12 @@ bench-celeba: $(INSTALLED)  ## Images: quality, likeness of samples, spatial fun
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/celeba.py kodak
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/celeba.py mnist
 	$(BIN)/python benchmarks/loader.py
+
+bench-codec: $(INSTALLED)  ## Codecs: bits at equal errors against those of others (two hours)
+	for part in uk canesm5 cifar10 kodak librispeech mri speed; do \
+		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/codec.py $$part || exit 1; \
+	done
+	$(BIN)/python benchmarks/coin.py --images 2 15 23 --size 5x30 --seconds 60 120 300
 
 clean:  ## Remove the virtual environment (the store stays)
 	rm -rf $(VENV)

@@ -69,7 +69,16 @@ class Codec:
         return self.fitted.coordinates if isinstance(self.fitted.coordinates, Patchwork) else None
 
     def layout(self, sizes: Mapping[str, int], sample: str) -> Layout:
-        """Lay out the modulations of signals of some sizes in chunks."""
+        """Lay out the modulations of signals of some sizes in chunks.
+
+        Raises
+        ------
+        InputError
+            If there are no signals, or they have no points.
+        """
+        empty = [name for name in (sample, *self.fitted.coordinates.axes) if sizes.get(name) == 0]
+        if empty:
+            raise InputError(f"There is nothing along {empty[0]}, so that nothing can be coded.")
         cells: tuple[int, ...] = ()
         if self.patchwork is not None:
             shape = [sizes[axis] for axis in self.fitted.coordinates.axes]

@@ -1,6 +1,7 @@
 """Codecs from end to end: trained by the stage, files in, coded files, files out."""
 
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 import xarray as xr
 from images_pipeline import TINY_IMAGES
-from mutations import forged
+from mutations import forged, mutate
 from pipeline import TINY
 
 from functory.coding.container import Reader
@@ -243,3 +244,20 @@ def test_damaged_chunks_with_right_checksums_never_crash(trained):
         except (InputError, StoreError):
             said += 1
     assert said
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_damaged_files_never_crash_nor_hang(trained):
+    content, random = coded(trained), np.random.default_rng(1)
+    outcomes = {"refused": 0, "decoded": 0}
+    for _ in range(100_000):
+        changed = mutate(content, random)
+        began = time.process_time()
+        try:
+            decoded(trained, changed)
+            outcomes["decoded"] += 1
+        except (InputError, StoreError) as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
+            outcomes["refused"] += 1
+        assert time.process_time() - began < 1
+    assert outcomes["refused"] > outcomes["decoded"]
