@@ -156,13 +156,17 @@ def coded_bits(model: IntegerModel, symbols: np.ndarray, together: int) -> tuple
     AssertionError
         If they are not decoded as they were.
     """
+    whole = len(symbols) // together * together
+    groups = [
+        symbols[:whole, 0].reshape(-1, together, *symbols.shape[2:]),
+        symbols[None, whole:, 0],
+    ]
     bits = 0.0
-    for start in range(0, len(symbols), together):
-        chunk = symbols[start : start + together, 0]
-        words = model.encode(chunk[None])
-        if not np.array_equal(model.decode(words, len(chunk), chunk.shape[1:-1])[0], chunk):
+    for chunks in (group for group in groups if group.size):
+        words = model.encode(chunks)
+        if not np.array_equal(model.decode(words, chunks.shape[1], chunks.shape[2:-1]), chunks):
             raise AssertionError("the entropy coder did not return what it was given")
-        bits += 32.0 * len(words[0])
+        bits += 32.0 * sum(map(len, words))
     return bits, float(model.bits(symbols).sum())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["Block", "Layout"]
 
 CELLS = 256  # of a chunk, about: enough to make 16 bytes for each chunk little
-SIDES = {0: (), 1: (256,), 2: (16, 16), 3: (8, 8, 8)}
+SIDES = {0: (), 1: (64,), 2: (16, 16), 3: (8, 8, 8)}
 RUN = {0: 64, 1: 32, 2: 32, 3: 8}  # signals in a row, each coded by those before it, by axes
 
 Block = tuple[slice, ...]
