@@ -214,6 +214,8 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return nested values as labels and texts."""
     if isinstance(values, dict):
         return [row for k, v in values.items() for row in _flat(v, f"{prefix} {k}".strip())]
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        return _flat({str(number): v for number, v in enumerate(values, start=1)}, prefix)
     if isinstance(values, float):
         return [(prefix, f"{values:.5g}")]
     if prefix == "table":

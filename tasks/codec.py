@@ -96,6 +96,7 @@ def codec(
         "variables": variables,
         "modality": fitted.modality,
         "units": str(fitted.variables[0].attributes.get("units", "1")),
+        "psnr_test": reports[-1]["psnr"],
         "qualities": reports,
     }
     return Outcome(work.licence(functaset), summary)
