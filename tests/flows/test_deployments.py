@@ -133,7 +133,8 @@ def test_all_deployments_are_there_with_their_parameters(site: Site) -> None:
         assert deployment["parameters"] == expected.parameters
         assert deployment["enforce_parameter_schema"]
         schema = deployment["parameter_openapi_schema"]
-        assert {"name", "source", "metalearn", "report"} <= set(schema["properties"])
+        assert {"name", "metalearn", "report"} <= set(schema["properties"])
+        assert {"source", "data"} & set(schema["properties"])
         latents = schema["definitions"]["SirenConfig"]["properties"]["latents"]
         assert latents["exclusiveMinimum"] == 0
         assert latents["description"] == "Modulations (latents) per signal."
