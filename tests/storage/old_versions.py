@@ -10,7 +10,7 @@ from pathlib import Path
 from provenance import PROVENANCE
 
 from storage.garbage import Garbage
-from storage.references import Reference
+from storage.references import Provenance, Reference
 from storage.retention import Retention
 from storage.uses import release
 from storage.versions import Store
@@ -28,6 +28,12 @@ def aged(path: Path, days: float) -> Path:
     return path
 
 
+def old_provenance(days: float) -> Provenance:
+    """Return a provenance from some time ago."""
+    created = datetime.now(UTC) - timedelta(days=days)
+    return PROVENANCE.model_copy(update={"created": created})
+
+
 def publish(
     store: Store,
     name: str,
@@ -35,19 +41,20 @@ def publish(
     days: float = 60,
     parents: Mapping[str, Reference] = {},
     shared: Path | None = None,
+    ended: bool = True,
 ) -> Reference:
-    """Publish two files, some time ago, by a process that has ended; share a file of another."""
+    """Publish two files, some time ago; share a file of another version."""
     folder = store.root.parent / f"work-{time.time_ns()}"
     (folder / "part").mkdir(parents=True)
     (folder / "zarr.json").write_text(text)
     (folder / "part" / "0").write_text(text * 100)
     if shared is not None:
         os.link(shared, folder / "part" / "shared")
-    created = datetime.now(UTC) - timedelta(days=days)
-    provenance = PROVENANCE.model_copy(update={"created": created, "parents": dict(parents)})
+    provenance = old_provenance(days).model_copy(update={"parents": dict(parents)})
     kind, _, name = name.rpartition("/")
     reference = store.publish(kind or "raw", name, folder, provenance)
-    release(store.root)
+    if ended:  # the process
+        release(store.root)
     for each in sorted(folder.rglob("*"), reverse=True):
         each.unlink() if each.is_file() else each.rmdir()
     for each in [store.path(reference), *store.path(reference).rglob("*")]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from old_versions import FORK, LATEST, aged, left, publish, went
+import xarray as xr
+from old_versions import FORK, LATEST, aged, left, old_provenance, publish, went
 
 import storage.garbage
 from storage.garbage import Garbage, collect
-from storage.uses import hold
+from storage.uses import hold, release
 from storage.versions import Store
 
 
@@ -109,3 +110,72 @@ def test_a_number_that_was_taken_goes_once_its_process_is_dead(store: Store) -> 
     process.join()
     assert went(collect(store, LATEST, remove=True)) == ["raw/data@v4"]
     assert left(store) == ["raw/data@v1"]
+
+
+# What the store holds for a process
+
+
+def test_what_was_recalled_stays_until_its_process_ends(store: Store) -> None:
+    first = publish(store, "data", "one")
+    publish(store, "data", "two")
+    store.remember("key", first)
+    assert store.recall("key") == first
+    assert collect(store, LATEST, remove=True) == []
+    release(store.root)
+    assert went(collect(store, LATEST, remove=True)) == [str(first)]
+
+
+def test_what_was_published_stays_until_its_process_ends(store: Store) -> None:
+    found = publish(store, "nets/x", "one")
+    published = publish(store, "data", "one", ended=False)
+    assert publish(store, "nets/x", "one", ended=False) == found
+    for name in ("data", "nets/x"):
+        publish(store, name, "two", ended=False)
+    assert collect(store, LATEST, remove=True) == []
+    release(store.root)
+    assert went(collect(store, LATEST, remove=True)) == [str(found), str(published)]
+
+
+def test_an_opened_functaset_stays(store: Store, functaset: Path) -> None:
+    first = store.publish("functasets", "x", functaset, old_provenance(60))
+    publish(store, "functasets/x", "two")
+    release(store.root)
+    with xr.open_dataset(
+        store.path(first).parent, engine="functaset", version=1, chunks={}
+    ) as dataset:
+        assert collect(store, LATEST, remove=True) == []
+        assert dataset["modulation"].values.any()
+    release(store.root)
+    assert went(collect(store, LATEST, remove=True)) == [str(first)]
+
+
+def test_a_note_leads_to_the_number_that_its_content_has_now(store: Store) -> None:
+    first = publish(store, "data", "one")
+    publish(store, "data", "two")
+    store.remember("key", first)  # young, so it is left
+    collect(store, LATEST, remove=True)
+    assert store.recall("key") is None
+    again = publish(store, "data", "one")
+    assert again.version == 3
+    assert store.recall("key") == again
+
+
+@pytest.mark.parametrize("meet", ["recall", "publish"])
+def test_a_version_that_goes_while_it_is_looked_for_was_not_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, meet: str
+) -> None:
+    first = publish(store, "data", "one")
+    publish(store, "data", "two")
+    store.remember("key", first)
+
+    def late(root: Path, version: str) -> None:
+        collect(store, LATEST, remove=True)
+        hold(root, version)
+
+    monkeypatch.setattr("storage.versions.hold", late)
+    if meet == "recall":
+        assert store.recall("key") is None
+    else:
+        again = publish(store, "data", "one")
+        assert (again.version, again.digest) == (3, first.digest)
+        assert store.intact(store.records()[-1])
