@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.catalogue import ROOT, deployments, find, override, validate
 from flows.coding import codecs, decode, encode
+from flows.housekeeping import doctor, gc, size
 from functory.errors import FunctoryError, InputError, StoreError
 from storage.references import Record, Reference
 from storage.versions import Store
@@ -95,7 +96,7 @@ def ls(
             f"{of_kind}/{name}",
             f"v{newest.reference.version}",
             str(len(records)),
-            _size(newest.bytes),
+            size(newest.bytes),
             f"{newest.created:%Y-%m-%d %H:%M}",
             _brief(newest.summary),
         )
@@ -118,7 +119,7 @@ def show(
         table.add_row("path", str(store.path(record.reference)))
         table.add_row("made", f"{record.created:%Y-%m-%d %H:%M:%S} UTC by {record.stage}")
         state = "intact" if store.intact(record) else "DAMAGED: run its deployment again"
-        table.add_row("size", f"{_size(record.bytes)} in {len(record.files)} files, {state}")
+        table.add_row("size", f"{size(record.bytes)} in {len(record.files)} files, {state}")
         table.add_row("digest", record.reference.digest)
         for label, value in _flat(record.summary):
             table.add_row(label, value)
@@ -141,6 +142,14 @@ app.command(
     "ireland.nc --scale 4 --box latitude=51.4:55.4 --box longitude=-10.5:-5.4 --samples 0:24`."
 )(decode)
 app.command()(codecs)
+app.command(
+    epilog="Examples: `functory doctor` after an installation, or when a run fails for no clear "
+    "reason; `functory doctor --digests` after a disk was full or broke, or a store was copied."
+)(doctor)
+app.command(
+    epilog="Examples: `functory gc` shows what may go; `functory gc --remove` removes it; "
+    "`functory gc functasets/era5-demo --keep 1 --older-than 7d`."
+)(gc)
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -200,14 +209,6 @@ def _print_summary(report: Reference) -> None:
         table.add_row(label, value)
     console.print(table)
     console.print(f"report: {store.path(report) / 'index.html'}", soft_wrap=True)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:

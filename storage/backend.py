@@ -9,6 +9,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from functory.errors import InputError, StoreError
+from storage.uses import hold
 from storage.versions import Store
 
 __all__ = ["FunctasetBackend"]
@@ -59,4 +60,5 @@ def _version_folder(path: Path, version: str | int | None) -> Path:
     store, kind, name = Store(path.parent.parent), path.parent.name, path.name
     wanted = "" if version is None else f"@v{str(version).removeprefix('v')}"
     (record,) = store.find(f"{kind}/{name}{wanted}")
+    hold(store.root, str(record.reference))  # it is read as long as the Dataset lives
     return store.path(record.reference)

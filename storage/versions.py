@@ -8,6 +8,10 @@ Layout of a store:
     .keys/<key>.json                     which version a stage's key led to
     .digests/                            digests of raw files that have been read
     .work/<key>/                         unfinished work: checkpoints, results not yet published
+    .uses/<process>                      what running processes have used
+
+Garbage collection (storage/garbage.py) leaves alone what a process has published, found or recalled
+here, for as long as it lives.
 
 Decisions: docs/decisions/0001-storage.md.
 """
@@ -25,6 +29,7 @@ from pydantic import ValidationError
 from functory.errors import DivergenceError, InputError, StoreError
 from storage.files import digest_of, file_digest, link_tree, locked, scan, unchanged, write_new
 from storage.references import Provenance, Record, Reference, parse_name
+from storage.uses import hold
 
 __all__ = ["SCHEMA", "Store"]
 
@@ -68,8 +73,9 @@ class Store:
         files = scan(folder)
         digest = digest_of(files)
         published = home / "records" / f"{digest}.json"
-        if published.exists():
-            return self._restore(published, folder)
+        there = self._kept(published)
+        if there is not None:
+            return self._restore(there, folder)
         number = self._claim(home)
         reference = Reference(kind=kind, name=name, version=number, digest=digest)
         record = Record(reference=reference, files=files, **dict(provenance))
@@ -82,7 +88,7 @@ class Store:
             raise
         if not first:  # someone published the same content in the meantime
             shutil.rmtree(target)
-            return _read_record(published).reference
+            return self.publish(kind, name, folder, provenance)
         self._advance(home)
         return reference
 
@@ -94,17 +100,24 @@ class Store:
             number = max(number, record.reference.version)
         while True:
             number += 1
+            hold(self.root, f"{home.parent.name}/{home.name}@v{number}")  # before it can be seen
             with contextlib.suppress(FileExistsError):
                 (home / f"v{number}").mkdir()
                 return number
 
-    def _restore(self, published: Path, folder: Path) -> Reference:
+    def _kept(self, published: Path) -> Record | None:
+        """Return a record, if it exists; its version stays while this process runs."""
+        with contextlib.suppress(FileNotFoundError):
+            hold(self.root, str(_read_record(published).reference))
+            return _read_record(published)  # it may have gone before it was held
+        return None
+
+    def _restore(self, record: Record, folder: Path) -> Reference:
         """Return a version that exists; give back what of it, or after it, was lost."""
-        record = _read_record(published)
         target = self.path(record.reference)
         damaged = {n: e for n, e in record.files.items() if not unchanged(target / n, e)}
         link_tree(folder, target, damaged)
-        self._advance(published.parent.parent)  # its process may have died before HEAD moved
+        self._advance(target.parent)  # its process may have died before HEAD moved
         return record.reference
 
     def _advance(self, home: Path) -> None:
@@ -116,9 +129,12 @@ class Store:
 
     def record(self, reference: Reference) -> Record | None:
         """Return the record of a version, if it exists."""
-        home = self.root / reference.kind / reference.name
-        path = home / "records" / f"{reference.digest}.json"
-        return _read_record(path) if path.exists() else None
+        with contextlib.suppress(FileNotFoundError):
+            return _read_record(self._record_path(reference))
+        return None
+
+    def _record_path(self, reference: Reference) -> Path:
+        return self.path(reference).parent / "records" / f"{reference.digest}.json"
 
     def records(self, kind: str | None = None, name: str | None = None) -> list[Record]:
         """Return the records of all versions, or of a kind or name, by kind, name and version."""
@@ -160,9 +176,9 @@ class Store:
             text = (self.root / ".keys" / f"{key}.json").read_text()
         except FileNotFoundError:
             return None
-        reference = Reference.model_validate_json(text)
-        record = self.record(reference)
-        return reference if record is not None and self.intact(record) else None
+        record = self._kept(self._record_path(Reference.model_validate_json(text)))
+        # the record's own: what was collected and made again has another number
+        return record.reference if record is not None and self.intact(record) else None
 
     def remember(self, key: str, reference: Reference) -> None:
         """Note which version a stage's key led to."""
@@ -208,7 +224,8 @@ class Store:
 
 def _records(home: Path) -> Iterator[Record]:
     for path in sorted(home.glob("records/[!.]*.json")):
-        yield _read_record(path)
+        with contextlib.suppress(FileNotFoundError):  # collected in the meantime
+            yield _read_record(path)
 
 
 def _read_record(path: Path) -> Record:

@@ -11,6 +11,8 @@ from functory.errors import SourceUnavailable
 from functory.sources.climate_files import FilesSource, find_files
 from functory.sources.era5 import Source, licence_of, open_raw
 from functory.sources.era5_cds import CdsSource, download_year, request_id
+from functory.sources.era5_zarr import ZarrSource, record_id
+from functory.sources.era5_zarr_years import read_years
 from storage.versions import Store
 from tasks.stage import Outcome, Work, stage
 
@@ -21,7 +23,7 @@ class Acquisition(Config):
     """Where raw data come from."""
 
     source: Source
-    """The source, chosen by its `kind`: demo, files or cds."""
+    """The source, chosen by its `kind`: demo, files, cds or zarr."""
 
 
 def contents(store: Store, config: Acquisition) -> list[dict[str, Any]] | None:
@@ -62,6 +64,10 @@ def acquire(work: Work, config: Acquisition) -> Outcome:
         kept.mkdir(parents=True, exist_ok=True)
         for year in source.years:
             files.append(keep(work, download_year(source, year, kept)))
+    if isinstance(source, ZarrSource):
+        kept = work.store.root / "downloads" / record_id(source)
+        kept.mkdir(parents=True, exist_ok=True)
+        files += [keep(work, path) for path in read_years(source, kept)]
     return write_manifest(work, source.kind, files, licence_of(source))
 
 

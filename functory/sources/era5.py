@@ -1,4 +1,4 @@
-"""ERA5 from where people have it: their files, the Climate Data Store, or the demo's generator."""
+"""ERA5 from where people have it: files, the Climate Data Store, a Zarr store, or the demo."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,12 @@ from pydantic import Field
 from functory.sources.climate_files import FilesSource, check_units, open_files
 from functory.sources.era5_cds import CdsSource
 from functory.sources.era5_demo import DemoSource, generate
+from functory.sources.era5_zarr import ZarrSource
+from functory.sources.era5_zarr_years import left_out
 
 __all__ = ["Source", "licence_of", "open_raw"]
 
-Source = Annotated[DemoSource | FilesSource | CdsSource, Field(discriminator="kind")]
+Source = Annotated[DemoSource | FilesSource | CdsSource | ZarrSource, Field(discriminator="kind")]
 
 COPERNICUS = (
     "Contains modified Copernicus Climate Change Service information; neither the European "
@@ -28,7 +30,7 @@ def licence_of(source: Source) -> str:
             return "CC0-1.0 (synthetic data made by Functory's demo generator)"
         case FilesSource():
             return source.attribution or "not stated by the source"
-        case CdsSource():
+        case CdsSource() | ZarrSource():
             return COPERNICUS
 
 
@@ -36,9 +38,10 @@ def open_raw(source: Source, paths: Sequence[Path]) -> xr.Dataset:
     """Open the raw fields lazily, as (time, latitude, longitude), and check their units."""
     if isinstance(source, DemoSource):
         return generate(source)
-    if isinstance(source, CdsSource):
+    left = left_out(paths) if isinstance(source, ZarrSource) else {}
+    if isinstance(source, CdsSource | ZarrSource):
         source = FilesSource(paths=tuple(map(str, paths)), variables=variables_in(paths[0]))
-    raw = open_files(source, paths)
+    raw = open_files(source, paths).assign_attrs(left)
     check_units(raw)
     return raw
 

@@ -1,6 +1,7 @@
 """The command `functory`: what it teaches, what it shows, and how it refuses."""
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from pipeline import TINY, options
+from pydantic import PositiveInt
 from rich.console import Console
 
 from flows.catalogue import deployments
 from flows.cli import main
+from functory.configuration import Config
 from storage.versions import Store
+from tasks.stage import Outcome, Work, stage
 
 COMMAND = str(Path(sys.executable).with_name("functory"))
 KINDS = [
@@ -163,6 +167,77 @@ def test_show_tells_of_damage(functory: Any, filled: Store) -> None:
     assert "DAMAGED" in output
 
 
+# What it collects
+
+
+class Counting(Config):
+    """How far is counted."""
+
+    to: PositiveInt
+
+
+@stage("numbers", version=1)
+def count(work: Work, config: Counting) -> Outcome:
+    """Write a number, and note outside of the store that it was done."""
+    with (work.store.root.parent / "computed").open("a") as file:
+        file.write(f"{config.to} ")
+    work.result.mkdir()
+    (work.result / "number").write_text(f"{config.to:1000}")
+    return Outcome("CC0-1.0")
+
+
+def count_elsewhere(*numbers: int) -> None:
+    """Run the stage in processes that end: this one goes on using what it has found."""
+    for number in numbers:
+        arguments = ("some", Counting(to=number))
+        process = multiprocessing.get_context("fork").Process(target=count.plain, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+
+
+def test_gc_shows_what_may_go_and_then_removes_it(functory: Any, store: Store) -> None:
+    count_elsewhere(1, 2, 3)
+    code, output, _ = functory("gc", "--older-than", "0d")
+    assert code == 0
+    assert "Nothing may go" in output
+    command = ("gc", "numbers/some", "--keep", "1", "--older-than", "0d")
+    code, output, _ = functory(*command)
+    assert code == 0
+    for number in (1, 2):
+        assert re.search(
+            rf"^ *numbers/some@v{number} +1 kB +1 kB +0 days old", output, re.MULTILINE
+        )
+    assert "v3" not in output
+    assert "2 kB would come free: add --remove" in output
+    assert len(store.records()) == 3
+    code, output, _ = functory(*command, "--remove")
+    assert code == 0
+    assert "2 kB freed." in output
+    assert [str(record.reference) for record in store.records()] == ["numbers/some@v3"]
+    _, output, _ = functory(*command, "--remove")
+    assert "Nothing may go" in output
+
+
+def test_what_was_collected_is_computed_again(functory: Any, store: Store) -> None:
+    count_elsewhere(1, 2, 1)
+    computed = store.root.parent / "computed"
+    assert computed.read_text() == "1 2 "
+    functory("gc", "--keep", "1", "--older-than", "0d", "--remove")
+    assert [record.reference.version for record in store.records()] == [2]
+    count_elsewhere(1, 1, 2)
+    assert computed.read_text() == "1 2 1 "
+    assert [record.reference.version for record in store.records()] == [2, 3]
+    assert all(store.intact(record) for record in store.records())
+
+
+def test_gc_without_a_store(functory: Any, store: Store) -> None:
+    code, output, _ = functory("gc", "--remove")
+    assert code == 0
+    assert "Nothing may go" in output
+    assert not store.root.exists()
+
+
 # How it refuses
 
 
@@ -175,6 +250,10 @@ def test_show_tells_of_damage(functory: Any, filled: Store) -> None:
         (["run", "era5/demo", "-p", "name.first=x"], "has no part 'first'"),
         (["show", "nothing"], "has no nothing; it has nothing yet"),
         (["show", "No Name"], "names no version"),
+        (["gc", "nothing"], "has no nothing; it has nothing yet"),
+        (["gc", "nothing@v1"], "is one version"),
+        (["gc", "--keep", "0"], "--keep 0: write at least 1"),
+        (["gc", "--older-than", "soon"], "--older-than soon: write"),
     ],
 )
 def test_wrong_words(functory: Any, store: Store, arguments: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipeline import TINY, plain
 
 from functory.errors import StoreError
+from storage.uses import release
 from storage.versions import Store
 
 
@@ -20,6 +21,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a small tmpfs needs root")
     yield disk
+    release(disk / "store")  # a file of this process is open there
     subprocess.run(["umount", str(disk)], check=True)
 
 
