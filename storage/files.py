@@ -20,10 +20,32 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def scan(folder: Path) -> dict[str, FileEntry]:
-    """Return an entry for every file below a folder, by its relative path, sorted."""
+def scan(
+    folder: Path, shared: Path | None = None, known: Mapping[str, FileEntry] | None = None
+) -> dict[str, FileEntry]:
+    """Return an entry for every file below a folder, by its relative path, sorted.
+
+    A file that is the same one (a hard link) as in the version at `shared`, whose entries are
+    `known`, is not read again: what extends a version costs what is new.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _entry(path) for path in files}
+    names = [path.relative_to(folder).as_posix() for path in files]
+    entries = {}
+    for path, name in zip(files, names, strict=True):
+        entry = (known or {}).get(name)
+        if entry is None or shared is None or not _same_file(path, shared / name, entry):
+            entry = _entry(path)
+        entries[name] = entry
+    return entries
+
+
+def _same_file(path: Path, published: Path, entry: FileEntry) -> bool:
+    status = path.stat()
+    try:
+        same = os.path.samestat(status, published.stat())
+    except FileNotFoundError:
+        return False
+    return same and (status.st_size, status.st_mtime_ns) == (entry.size, entry.modified_ns)
 
 
 def _entry(path: Path) -> FileEntry:

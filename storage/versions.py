@@ -70,7 +70,12 @@ class Store:
         """
         write_new(self.root / "SCHEMA", f"{SCHEMA}\n")
         home = self.root / kind / name
-        files = scan(folder)
+        newest = max(_records(home), key=lambda record: record.reference.version, default=None)
+        files = (
+            scan(folder)
+            if newest is None
+            else scan(folder, self.path(newest.reference), newest.files)
+        )
         digest = digest_of(files)
         published = home / "records" / f"{digest}.json"
         there = self._kept(published)

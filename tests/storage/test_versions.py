@@ -10,7 +10,7 @@ import pytest
 from provenance import PROVENANCE
 
 from functory.errors import InputError, StoreError
-from storage.files import locked
+from storage.files import file_digest, link_tree, locked, scan
 from storage.references import Reference, parse_name
 from storage.versions import Store
 
@@ -55,6 +55,28 @@ def test_a_damaged_version_is_no_hit_and_publishing_again_restores_it(tmp_path: 
         assert publish(store, "precious", tmp_path / "b") == reference
         assert store.recall("key") == reference
         assert file.read_text() == "precious"
+
+
+def test_extending_a_version_reads_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    first = publish(store, "old", tmp_path / "a")
+    longer = tmp_path / "b"
+    (record,) = store.records()
+    link_tree(store.path(first), longer, {"part/0": record.files["part/0"]})
+    (longer / "zarr.json").write_text("{longer}")
+    (longer / "part" / "1").write_text("new")
+    read = []
+    monkeypatch.setattr(
+        "storage.files.file_digest", lambda p: read.append(p.name) or file_digest(p)
+    )
+    second = store.publish("raw", "numbers", longer, PROVENANCE)
+    assert sorted(read) == ["1", "zarr.json"]
+    assert store.record(second).files == scan(longer)
+    (longer / "part" / "0").write_text("odl")  # damages the first as well: they are one file
+    third = store.publish("raw", "numbers", longer, PROVENANCE)
+    assert store.record(third).files["part/0"].sha256 == file_digest(longer / "part" / "0")
 
 
 def test_published_files_are_read_only(tmp_path: Path) -> None:
