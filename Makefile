@@ -26,11 +26,12 @@ test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
 
-lint: $(INSTALLED)  ## Check style, types and the floors of the house
+lint: $(INSTALLED)  ## Check style, types, the floors of the house, and known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	.ci/audit $(BIN)
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .

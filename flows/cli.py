@@ -59,6 +59,14 @@ def run(
             "changes one value inside of a parameter.",
         ),
     ] = None,
+    json_logs: Annotated[
+        bool,
+        typer.Option(
+            "--json-logs",
+            help="Log as one JSON object a line; those of stages have `stage`, `key`, `result`, "
+            "`inputs`, `cached` and `seconds`.",
+        ),
+    ] = False,
 ) -> None:
     """Run a deployment of prefect.yaml here, with no server, and print its summary."""
     if deployment is None:
@@ -67,6 +75,7 @@ def run(
     chosen = find(deployment)
     parameters = override(chosen.parameters, dict(map(_change, parameter or [])))
     _set_up_prefect()
+    _set_up_logs(json_logs)
     flow = chosen.flow()
     validate(flow, parameters, deployment)
     report = flow(**parameters)
@@ -190,13 +199,21 @@ def _set_up_prefect() -> None:
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
+    sys.path.insert(0, str(ROOT))
+
+
+def _set_up_logs(as_json: bool) -> None:
+    """Show what the library and the stages log, as sentences or as Prefect writes JSON."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    if as_json:
+        from prefect.logging.formatters import JsonFormatter  # takes seconds
+
+        handler.setFormatter(JsonFormatter("default", "", "%"))
     logger = logging.getLogger("functory")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    sys.path.insert(0, str(ROOT))
 
 
 def _print_summary(report: Reference) -> None:

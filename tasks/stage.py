@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import logging
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,9 +139,10 @@ class Stage:
     def _run(
         self, name: str, config: BaseModel, inputs: dict[str, Reference]
     ) -> tuple[Reference, bool]:
-        store = Store.default()
+        store, began = Store.default(), time.perf_counter()
         try:
-            reference, cached = self._recall_or_compute(store, name, config, inputs)
+            key = self.key(store, config, inputs)
+            reference, cached = self._recall_or_compute(store, key, name, config, inputs)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
                 raise
@@ -148,13 +150,27 @@ class Stage:
                 f"{self.name}: the store {store.root} cannot be written ({error.strerror}); make "
                 "room or mend its permissions, and run the same command again."
             ) from error
-        LOG.info("%s: %s %s", self.name, reference, "is there already" if cached else "published")
+        seconds = time.perf_counter() - began
+        done = "is there already" if cached else f"published in {seconds:.1f} s"
+        fields = {
+            "stage": f"{self.name}@{self.version}",
+            "key": key,
+            "result": str(reference),
+            "inputs": {label: str(version) for label, version in inputs.items()},
+            "cached": cached,
+            "seconds": round(seconds, 3),
+        }
+        LOG.info("%s: %s %s", self.name, reference, done, extra=fields)
         return reference, cached
 
     def _recall_or_compute(
-        self, store: Store, name: str, config: BaseModel, inputs: dict[str, Reference]
+        self,
+        store: Store,
+        key: str,
+        name: str,
+        config: BaseModel,
+        inputs: dict[str, Reference],
     ) -> tuple[Reference, bool]:
-        key = self.key(store, config, inputs)
         found = store.recall(key)
         if found is None or store.unfinished(key):
             with store.workspace(key) as folder:

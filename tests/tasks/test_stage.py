@@ -57,6 +57,21 @@ def numbers(version: int = 1, content: Any = None) -> Stage:
     return count
 
 
+def test_logs_say_what_was_made_of_what_and_how_long_it_took(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "functory")
+    first = numbers().plain("few", Counting(to=2))
+    numbers().plain("more", Counting(to=3), before=first)
+    numbers().plain("more", Counting(to=3), before=first)
+    one, two, again = (vars(record) for record in caplog.records)
+    assert (one["stage"], one["result"], one["inputs"]) == ("count@1", "numbers/few@v1", {})
+    assert two["inputs"] == {"before": "numbers/few@v1"}
+    assert [log["cached"] for log in (one, two, again)] == [False, False, True]
+    assert again["key"] == two["key"] == store.find("more")[0].key
+    assert all(log["seconds"] >= 0 for log in (one, two, again))
+
+
 def test_a_result_is_computed_once(store: Store) -> None:
     first = numbers().plain("some", Counting(to=3))
     assert computed == [0, 1, 2]
