@@ -20,6 +20,7 @@ from functory.coding.container import Reader
 from functory.coding.description import coordinates, restore
 from functory.coding.layout import Block
 from functory.errors import InputError
+from functory.fields.fitted_network import Variable
 from functory.fields.grids import places
 from functory.signals import CHANNEL
 
@@ -97,7 +98,7 @@ class _Decoder:
         if set(names) != {n for n, v in header.dataset.variables.items() if v.values is None}:
             raise InputError("the coded file is of other variables than its codec: it is damaged.")
         for variable in self.codec.fitted.variables:
-            self._check(variable.name, bool(variable.channels))
+            self._check(variable)
         empty = {
             name: da.empty(header.dataset.shape(header.dataset.variables[name]), np.float32)
             for name in names
@@ -115,14 +116,17 @@ class _Decoder:
         data = {n: v for n, v in ordered.items() if n in names or n in form.data_vars}
         return form.drop_vars([n for n in names if n in form]).assign(data)
 
-    def _check(self, name: str, channels: bool) -> None:
+    def _check(self, variable: Variable) -> None:
         """Refuse a variable that is not as the codec's."""
-        dims = set(self.reader.header.dataset.variables[name].dims)
+        stored = self.reader.header.dataset.variables[variable.name]
+        channels = len(variable.channels)
         expected = {*self.codec.fitted.coordinates.axes, *([CHANNEL] if channels else [])}
-        outputs = max(1, len(self.codec.fitted.variables[0].channels)) if channels else 1
-        if dims - {self.sample} != expected or self.sizes.get(CHANNEL, 1) != outputs:
+        if set(stored.dims) - {self.sample} != expected or (
+            channels and self.sizes[CHANNEL] != channels
+        ):
             raise InputError(
-                f"the coded file holds {name} in other dimensions than its codec: it is damaged."
+                f"the coded file holds {variable.name} in other dimensions than its codec: it is "
+                "damaged."
             )
 
     def _signal(self, name: str, form: xr.DataArray, values: da.Array) -> xr.Variable:
