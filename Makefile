@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench bench-solver bench-shapenet bench-celeba bench-codec clean
+.PHONY: help run up down test test-slow test-faults test-faults-short lint format bench bench-solver bench-shapenet bench-celeba bench-codec clean
 
 help:  ## Show what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # torch first, alone: a resolver that sees it together with the rest may take a build with CUDA
 $(INSTALLED): pyproject.toml constraints.txt
@@ -20,11 +20,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)  ## Run the main job, era5/demo (about five minutes on two cores)
 	$(BIN)/functory run era5/demo
 
+up: $(INSTALLED)  ## Start the service: server, work pools, deployments and workers, in the background
+	$(BIN)/functory service up
+
+down: $(INSTALLED)  ## Stop the service, with its runs
+	$(BIN)/functory service down
+
 test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
+
+test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (under 90 minutes)
+	$(BIN)/pytest -m faults tests/faults --timeout 3600 --write-table
+
+test-faults-short: $(INSTALLED)  ## One fault of each class (under ten minutes)
+	$(BIN)/pytest -m 'faults and short' tests/faults --timeout 900
 
 lint: $(INSTALLED)  ## Check style, types, the floors of the house, and known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -41,6 +53,7 @@ bench: $(INSTALLED)  ## Compare with the published method (an hour), and measure
 	$(BIN)/python benchmarks/published_method.py
 	$(BIN)/python benchmarks/prepare_memory.py
 	$(BIN)/python benchmarks/orchestration.py
+	$(BIN)/python benchmarks/refresh.py --years 1 40 --months 3
 
 bench-solver: $(INSTALLED)  ## Compare inner solvers and principal components (ten minutes)
 	$(BIN)/python benchmarks/solver.py short

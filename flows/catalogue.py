@@ -1,4 +1,4 @@
-"""The catalogue: the deployments of prefect.yaml, to be run in this process."""
+"""The catalogue: what prefect.yaml says of deployments and of the work pools that they go to."""
 
 import importlib
 import inspect
@@ -12,9 +12,19 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from functory.errors import InputError
 
-__all__ = ["Deployment", "deployments", "find", "override", "validate"]
+__all__ = [
+    "ROOT",
+    "Deployment",
+    "WorkPool",
+    "deployments",
+    "find",
+    "override",
+    "validate",
+    "work_pools",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
+CATALOGUE = ROOT / "prefect.yaml"
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,9 @@ class Deployment:
     description: str
     parameters: dict[str, Any]
     schedules: list[dict[str, Any]]
+    tags: list[str]
+    work_pool: dict[str, Any]
+    """The name of the work pool that its runs go to, the queue, and what they are started with."""
 
     def flow(self) -> Any:
         """Import the flow."""
@@ -35,10 +48,20 @@ class Deployment:
         return getattr(importlib.import_module(name), function)
 
 
-def deployments(file: Path = ROOT / "prefect.yaml") -> list[Deployment]:
-    """Read the catalogue."""
-    with file.open() as stream:
-        entries = yaml.safe_load(stream)["deployments"]
+@dataclass(frozen=True)
+class WorkPool:
+    """Where runs wait for a worker."""
+
+    name: str
+    description: str
+    concurrency_limit: int
+    """How many of its runs there may be at once, over all workers."""
+    queues: list[dict[str, Any]]
+    """Names, priorities (1 goes first) and limits."""
+
+
+def deployments() -> list[Deployment]:
+    """Read the deployments."""
     return [
         Deployment(
             name=f"{entry['entrypoint'].split(':')[1]}/{entry['name']}",
@@ -46,9 +69,21 @@ def deployments(file: Path = ROOT / "prefect.yaml") -> list[Deployment]:
             description=" ".join(entry["description"].split()),
             parameters=entry["parameters"],
             schedules=entry.get("schedules", []),
+            tags=entry["tags"],
+            work_pool=entry["work_pool"],
         )
-        for entry in entries
+        for entry in _catalogue()["deployments"]
     ]
+
+
+def work_pools() -> list[WorkPool]:
+    """Read the work pools."""
+    return [WorkPool(**entry) for entry in _catalogue()["definitions"]["work_pools"]]
+
+
+def _catalogue() -> Any:
+    with CATALOGUE.open() as stream:
+        return yaml.safe_load(stream)
 
 
 def find(name: str) -> Deployment:

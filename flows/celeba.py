@@ -1,12 +1,11 @@
 """The flow `celeba`: images → functasets → prior, diffusions and classifiers → report."""
 
-import os
 from typing import Self
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import model_validator
 
+from flows.task_runner import WORKERS
 from functory.configuration import Config
 from functory.fields.coordinates import Patches
 from functory.metalearning.fitting import Fitting
@@ -57,7 +56,7 @@ class SpatialFuncta(Config):
 @flow(
     name="celeba",
     flow_run_name="{name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()),  # type: ignore[arg-type]
+    task_runner=WORKERS,
 )
 def celeba(
     name: Name,

@@ -13,6 +13,8 @@ from rich.table import Table
 from flows.catalogue import ROOT, deployments, find, override, validate
 from flows.coding import codecs, decode, encode
 from flows.housekeeping import doctor, gc, size
+from flows.service import HEARTBEAT
+from flows.service import app as service
 from functory.errors import FunctoryError, InputError, StoreError
 from storage.references import Record, Reference
 from storage.versions import Store
@@ -78,7 +80,10 @@ def run(
     _set_up_logs(json_logs)
     flow = chosen.flow()
     validate(flow, parameters, deployment)
-    report = flow(**parameters)
+    from prefect import tags  # takes seconds
+
+    with tags(*chosen.tags):
+        report = flow(**parameters)
     _print_summary(report)
 
 
@@ -94,7 +99,7 @@ def ls(
     for record in store.records(kind):
         names.setdefault((record.reference.kind, record.reference.name), []).append(record)
     if not names:
-        console.print(f"The store {store.root} is empty: start with `functory run era5/demo`.")
+        console.print(f"The store {store} is empty: start with `functory run era5/demo`.")
         return
     table = Table(box=None)
     for title in ("name", "newest", "versions", "size", "made (UTC)", "what"):
@@ -125,7 +130,7 @@ def show(
     store = Store.default()
     for record in store.find(name):
         table = Table(str(record.reference), "", box=None, header_style="bold")
-        table.add_row("path", str(store.path(record.reference)))
+        table.add_row("path", store.location(record.reference))
         table.add_row("made", f"{record.created:%Y-%m-%d %H:%M:%S} UTC by {record.stage}")
         state = "intact" if store.intact(record) else "DAMAGED: run its deployment again"
         table.add_row("size", f"{size(record.bytes)} in {len(record.files)} files, {state}")
@@ -159,6 +164,8 @@ app.command(
     epilog="Examples: `functory gc` shows what may go; `functory gc --remove` removes it; "
     "`functory gc functasets/era5-demo --keep 1 --older-than 7d`."
 )(gc)
+
+app.add_typer(service, name="service")
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -195,6 +202,7 @@ def _set_up_prefect() -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
         # errors are printed by this command; PREFECT_LOGGING_LEVEL=INFO shows what Prefect does
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
     }.items():
@@ -220,12 +228,14 @@ def _print_summary(report: Reference) -> None:
     store = Store.default()
     record = store.record(report)
     if record is None:
-        raise InputError(f"{report} has gone from the store {store.root}; run again.")
+        raise InputError(f"{report} has gone from the store {store}; run again.")
     table = Table(report.name, "", box=None, header_style="bold")
-    for label, value in record.summary["table"]:
+    for label, value in record.summary.get("table") or _flat(record.summary):
         table.add_row(label, value)
     console.print(table)
-    console.print(f"report: {store.path(report) / 'index.html'}", soft_wrap=True)
+    page = store.path(report) / "index.html"
+    if page.exists():
+        console.print(f"report: {page}", soft_wrap=True)
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:

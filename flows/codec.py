@@ -1,12 +1,11 @@
 """The flow `codec`: any data → functaset → a codec that `functory encode` can use → report."""
 
-import os
 from typing import Annotated, Literal
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows.task_runner import WORKERS
 from functory.configuration import Config
 from functory.metalearning.fitting import Fitting
 from functory.metalearning.outer import MetaLearning
@@ -83,7 +82,7 @@ Data = Annotated[ClimateData | ImageData | SoundData | VolumeData, Field(discrim
 @flow(
     name="codec",
     flow_run_name="{name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()),  # type: ignore[arg-type]
+    task_runner=WORKERS,
 )
 def codec(
     name: Name,

@@ -1,10 +1,8 @@
 """The flow `era5`: climate fields → functaset → flow prior and entropy models → report."""
 
-import os
-
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.task_runner import WORKERS
 from functory.metalearning.fitting import Fitting
 from functory.metalearning.outer import MetaLearning
 from functory.models.flow_prior import FlowTraining
@@ -29,7 +27,7 @@ __all__ = ["era5"]
 @flow(
     name="era5",
     flow_run_name="{name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()),  # type: ignore[arg-type]
+    task_runner=WORKERS,
 )
 def era5(
     name: Name,
@@ -47,7 +45,7 @@ def era5(
 
     Args:
         name: What all results are called in the store.
-        source: Where the raw fields come from: kind `demo`, `files` or `cds`.
+        source: Where the raw fields come from: kind `demo`, `files`, `cds` or `zarr`.
         preparation: Grid, split and normalisation.
         metalearn: The base network and how it is learned.
         fit: How all signals are fitted.

@@ -87,7 +87,7 @@ def gc(
     store = Store.default()
     found = collect(store, _retention(keep, older_than), names or [], remove)
     if not found:
-        console.print(f"Nothing may go from the store {store.root}.", soft_wrap=True)
+        console.print(f"Nothing may go from the store {store}.", soft_wrap=True)
         return
     table = Table(box=None)
     for title in ("what", "size", "frees", "why"):

@@ -1,10 +1,8 @@
 """The flow `shapenet`: shapes → functaset → prior, classifiers and completions → report."""
 
-import os
-
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.task_runner import WORKERS
 from functory.metalearning.fitting import Fitting
 from functory.metalearning.outer import MetaLearning
 from functory.models.flow_prior import FlowTraining
@@ -29,7 +27,7 @@ __all__ = ["shapenet"]
 @flow(
     name="shapenet",
     flow_run_name="{name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()),  # type: ignore[arg-type]
+    task_runner=WORKERS,
 )
 def shapenet(
     name: Name,

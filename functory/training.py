@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from functory.checkpoints import pack, unpack
 from functory.configuration import Config
+from functory.distributed import average, by_first, is_first
 from functory.errors import DivergenceError
 from functory.progress import progress
 
@@ -152,10 +153,15 @@ def train(
     DivergenceError
         If the loss is not finite, or relapses, even after restarts from the last good checkpoint
         at lower rates.
+
+    In several processes (`functory.distributed`) the loss and its gradient are means over theirs,
+    so that all take the same steps, and the same decision to restart.
     """
     run = _Run(model, optimisation, groups, checkpoint, relapse)
     run.resume()
-    with progress(optimisation.steps, label, "step", initial=run.step) as bar:
+    with progress(
+        optimisation.steps, label, "step", initial=run.step, disable=not is_first()
+    ) as bar:
         while run.step < optimisation.steps:
             value = run.advance(loss, after_step)
             if value is None:
@@ -214,6 +220,7 @@ class _Run:
             value = loss(Step(self.step, generator))
             value.backward()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        value = average(value, parameters)
         norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
         if not (torch.isfinite(value) and torch.isfinite(norm)):
             return None
@@ -236,7 +243,7 @@ class _Run:
     def measure(self, evaluate: Callable[[], dict[str, float]], select: str | None) -> None:
         """Append a row to the history, and remember the parameters if they are the best."""
         self.model.eval()
-        measured = evaluate()
+        measured = by_first(evaluate)
         mean = sum(self.losses) / len(self.losses)
         self.losses.clear()
         row = {"step": self.step, "loss": mean, **measured}
@@ -273,7 +280,7 @@ class _Run:
         if self._rise() > math.sqrt(self.relapse):
             return
         self.snapshot = self._pack()
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and is_first():
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             partial = self.checkpoint.with_suffix(".partial")
             partial.write_bytes(self.snapshot)
@@ -281,9 +288,11 @@ class _Run:
 
     def resume(self) -> None:
         """Take up the state on disk, if there is one."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self.snapshot = self.checkpoint.read_bytes()
-            self._unpack(self.snapshot)
+        path = self.checkpoint
+        found = by_first(lambda: path.read_bytes() if path is not None and path.exists() else None)
+        if found is not None:
+            self.snapshot = found
+            self._unpack(found)
 
     def _pack(self) -> bytes:
         return pack(

@@ -15,6 +15,7 @@ from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.models.completion import Completion, complete
 from functory.signals import CHANNEL
 from storage.completion import observations_of
+from storage.locations import is_url, version_folder
 from storage.networks import read_network
 from storage.priors import read_prior
 from storage.torch_data import BatchLoader, ModulationBatches
@@ -134,7 +135,7 @@ class FunctaAccessor:
             Fields in the data's own units, over the functions' axes and at most one dimension of
             samples; NaN where nothing is observed. Their grid may be any.
         prior
-            Folder of a version of kind `priors`, trained on this functaset.
+            Path or URL of a version of kind `priors`, trained on this functaset.
         completion
             How much observations count, and how modulations are sought; its defaults if None.
 
@@ -152,7 +153,7 @@ class FunctaAccessor:
         """
         location, digest = self._location()
         fitted = read_network(location, digest)
-        flow, classes = read_prior(Path(prior))
+        flow, classes = read_prior(version_folder(prior)[0] if is_url(prior) else Path(prior))
         signals = observations_of(fitted, observations)
         phi, labels = complete(fitted.network, flow, signals, completion or Completion())
         found = xr.Dataset(

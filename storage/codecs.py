@@ -119,7 +119,7 @@ def find_codec(store: Store, identity: Identity) -> Codec:
             return _opened(store, record)[0]
     raise StoreError(
         f"The file was coded with {KIND}/{identity.name}@v{identity.version} (digest "
-        f"{identity.digest}), which the store {store.root} does not have: copy that version here, "
+        f"{identity.digest}), which the store {store} does not have: copy that version here, "
         "or name the store that has it by FUNCTORY_STORE."
     )
 

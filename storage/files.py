@@ -6,7 +6,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from storage.references import FileEntry
@@ -28,15 +30,20 @@ def scan(
     A file that is the same one (a hard link) as in the version at `shared`, whose entries are
     `known`, is not read again: what extends a version costs what is new.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in files]
-    entries = {}
-    for path, name in zip(files, names, strict=True):
-        entry = (known or {}).get(name)
-        if entry is None or shared is None or not _same_file(path, shared / name, entry):
-            entry = _entry(path)
-        entries[name] = entry
-    return entries
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    kept = {
+        name: entry
+        for name, entry in (known or {}).items()
+        if name in files and shared is not None and _same_file(files[name], shared / name, entry)
+    }
+    new = [path for name, path in files.items() if name not in kept]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # digests are computed outside of Python
+        read = dict(zip(new, pool.map(_entry, new), strict=True))
+    return {name: kept[name] if name in kept else read[path] for name, path in files.items()}
 
 
 def _same_file(path: Path, published: Path, entry: FileEntry) -> bool:
@@ -92,7 +99,8 @@ def link_tree(source: Path, target: Path, files: Mapping[str, FileEntry]) -> Non
 def write_new(path: Path, text: str) -> bool:
     """Create a file with all of its text at once; return False where it exists already."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    partial = path.with_name(f".{path.name}.{writer}.partial")
     try:
         with partial.open("w") as file:
             file.write(text)

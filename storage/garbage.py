@@ -14,24 +14,25 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from functory.errors import InputError, StoreError
+from storage.bucket import note_of
 from storage.files import locked
 from storage.inspection import unrecorded_versions
-from storage.references import Reference, parse_name
-from storage.retention import Home, Retention, home_of, unneeded
+from storage.references import Reference, parse_name, record_name
+from storage.remote_garbage import collect_remote
+from storage.retention import DAY, Garbage, Home, Retention, days, home_of, reason, unneeded
 from storage.uses import held, seized
 from storage.versions import Store
 
 __all__ = ["Garbage", "collect"]
 
-DAY = 86400.0
-"""Seconds: what is younger and has no record may be under way, whether it is locked or not."""
+# what is younger than a day and has no record may be under way, whether it is locked or not
 HALF_WRITTEN = (
     ".SCHEMA.*.partial",
     ".digests/.*.partial",
@@ -41,25 +42,12 @@ HALF_WRITTEN = (
 )
 
 
-@dataclass(frozen=True)
-class Garbage:
-    """Something that may go, and why."""
-
-    what: str
-    why: str
-    paths: tuple[Path, ...]
-    record: Path | None = None
-    """The file that makes a version exist."""
-    size: int = 0
-    """Bytes of its files."""
-    freed: int = 0
-    """Bytes of those files whose last link goes, if all that is listed before goes, too."""
-
-
 def collect(
     store: Store, retention: Retention, names: Sequence[str] = (), remove: bool = False
 ) -> list[Garbage]:
     """Find what may go from a store, and remove it if asked to; processes may be at work in it.
+
+    Of a remote store also copies on this machine go, where no process of this machine uses them.
 
     Parameters
     ----------
@@ -81,8 +69,11 @@ def collect(
         If a record cannot be read, or the store cannot be written.
     """
     homes = {home for name in names for home in _homes(store, name)} if names else None
+    remote = []
+    if store.bucket is not None:
+        remote = collect_remote(store, store.bucket, retention, homes, remove)
     if not store.root.exists():
-        return []
+        return remote
     try:
         if remove:
             with locked(store.root):  # nobody begins to use a version before those have gone
@@ -103,7 +94,7 @@ def collect(
             f"{error.filename} cannot be removed ({error.strerror}): mend its permissions, and "
             "collect again."
         ) from error
-    return found
+    return remote + found
 
 
 def _homes(store: Store, text: str) -> set[Home]:
@@ -122,25 +113,10 @@ def _folders(store: Store, retention: Retention, homes: Collection[Home] | None)
     """Return versions, and folders that dead processes have left."""
     now = time.time()
     in_use = held(store.root)  # before the records: who ends now has published by then
-    records = store.records()
-    found = []
-    for record in unneeded(records, retention, now, in_use, homes):
-        reference = record.reference
-        newer = sum(
-            home_of(other) == home_of(record) and other.reference.version > reference.version
-            for other in records
-        )
-        why = f"{_days(now - record.created.timestamp())} old, {newer} newer, nothing needs it"
-        folder = store.path(reference)
-        found.append(Garbage(str(reference), why, (folder,), _record(store, reference)))
-    for folder in unrecorded_versions(store, records):
-        kind, name, number = folder.parts[-3:]
-        version = f"{kind}/{name}@{number}"
-        chosen = homes is None or (kind, name) in homes
-        if chosen and version not in in_use and now - folder.stat().st_mtime >= DAY:
-            found.append(Garbage(version, "was never published, or has lost its record", (folder,)))
+    versions = _versions if store.bucket is None else _copies
+    found = list(versions(store, retention, homes, now, in_use))
     if homes is None:
-        for pattern in ("[!.]*/*/.v*.removed", ".work/.*.removed"):
+        for pattern in ("[!.]*/*/.*.removed", ".work/.*.removed"):
             for aside in store.root.glob(pattern):
                 what = aside.relative_to(store.root).as_posix()
                 found.append(Garbage(what, "its removal was broken off", (aside,)))
@@ -148,12 +124,50 @@ def _folders(store: Store, retention: Retention, homes: Collection[Home] | None)
     return found
 
 
+def _versions(
+    store: Store,
+    retention: Retention,
+    homes: Collection[Home] | None,
+    now: float,
+    in_use: Collection[str],
+) -> Iterator[Garbage]:
+    records = store.records()
+    for record in unneeded(records, retention, now, in_use, homes):
+        reference = record.reference
+        folder, why = store.path(reference), reason(record, records, now)
+        yield Garbage(str(reference), why, (folder,), store.root / record_name(reference))
+    for folder in unrecorded_versions(store, records):
+        kind, name, number = folder.parts[-3:]
+        version = f"{kind}/{name}@{number}"
+        chosen = homes is None or (kind, name) in homes
+        if chosen and version not in in_use and now - folder.stat().st_mtime >= DAY:
+            yield Garbage(version, "was never published, or has lost its record", (folder,))
+
+
+def _copies(
+    store: Store,
+    retention: Retention,
+    homes: Collection[Home] | None,
+    now: float,
+    in_use: Collection[str],
+) -> Iterator[Garbage]:
+    """Yield copies of remote versions that this machine has not used for long."""
+    for folder in sorted(store.root.glob("[!.]*/*/*")):
+        kind, name, digest = folder.parts[-3:]
+        if len(digest) != 64 or f"{kind}/{name}@{digest}" in in_use:
+            continue
+        age = now - folder.stat().st_mtime
+        if (homes is None or (kind, name) in homes) and age >= retention.older_than.total_seconds():
+            what, why = f"copy of {kind}/{name} {digest[:12]}", f"not used here for {days(age)}"
+            yield Garbage(what, why, (folder,), note_of(folder))
+
+
 def _work(store: Store, retention: Retention, now: float) -> Iterator[Garbage]:
     for folder in sorted(store.root.glob(".work/[!.]*")):
         age = now - max((status.st_mtime for status in _statuses(folder)), default=now)
         with seized(folder) as free:
             if free and age >= retention.older_than.total_seconds():
-                why = f"unfinished; its process died, and wrote last {_days(age)} ago"
+                why = f"unfinished; its process died, and wrote last {days(age)} ago"
                 yield Garbage(f"work {folder.name[:12]}", why, (folder,))
 
 
@@ -183,7 +197,7 @@ def _litter(store: Store, folders: Iterable[Garbage]) -> Iterator[Garbage]:
 
     def leads_nowhere(note: Path) -> bool:
         with suppress(ValidationError):
-            record = _record(store, Reference.model_validate_json(note.read_text()))
+            record = store.root / record_name(Reference.model_validate_json(note.read_text()))
             return record in gone or not record.exists()
         return True
 
@@ -197,15 +211,6 @@ def _litter(store: Store, folders: Iterable[Garbage]) -> Iterator[Garbage]:
                 old.append(path)
     if old:
         yield Garbage(f"{len(old)} small files", "notes that lead nowhere", tuple(old))
-
-
-def _record(store: Store, reference: Reference) -> Path:
-    return store.path(reference).parent / "records" / f"{reference.digest}.json"
-
-
-def _days(seconds: float) -> str:
-    days = int(seconds / DAY)
-    return f"{days} day" if days == 1 else f"{days} days"
 
 
 # How it goes

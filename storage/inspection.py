@@ -1,6 +1,5 @@
 """What can be wrong with a store: records, contents, HEADs, and what dead processes left."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from functory.progress import progress
-from storage.files import digest_of, file_digest, unchanged
-from storage.references import FileEntry, Record, Reference
+from storage.files import digest_of
+from storage.references import Record, Reference, record_name
 from storage.uses import seized
 from storage.versions import Store
 
@@ -35,27 +34,24 @@ class Damage:
     """Files that were never published."""
 
 
-def read_records(store: Store) -> tuple[list[Record], list[Path]]:
-    """Return the records that can be trusted, and the paths of those that cannot.
+def read_records(store: Store) -> tuple[list[Record], list[str]]:
+    """Return the records that can be trusted, and the names in the store of those that cannot.
 
     A record is named by the digest of the files that it lists, so a changed one shows.
     """
     trusted: list[Record] = []
     wrong = []
-    for path in sorted(store.root.glob("[!.]*/*/records/[!.]*.json")):
+    for name, text in store.backing.records(None, None):
         try:
-            record = Record.model_validate_json(path.read_bytes())
+            record = Record.model_validate_json(text)
         except ValidationError:
-            wrong.append(path)
+            wrong.append(name)
             continue
-        except FileNotFoundError:  # collected since we looked
-            continue
-        home = store.path(record.reference).parent
-        names = {path.stem, record.reference.digest, digest_of(record.files)}
-        if path.parent.parent == home and len(names) == 1:
+        reference = record.reference
+        if record_name(reference) == name and digest_of(record.files) == reference.digest:
             trusted.append(record)
         else:
-            wrong.append(path)
+            wrong.append(name)
     trusted.sort(key=lambda r: (r.reference.kind, r.reference.name, r.reference.version))
     return trusted, wrong
 
@@ -71,52 +67,46 @@ def damages(store: Store, records: Sequence[Record], digests: bool) -> list[Dama
         The versions to look at.
     digests
         Read every file and compare its digest, with a progress bar. Otherwise only a file whose
-        size or time has changed is read, which does not see a disk that forgets.
+        size or time has changed is read, which does not see a disk that forgets; of a remote
+        store, sizes are compared.
     """
     found = []
-    same = functools.partial(_same, known={}) if digests else _untouched
+    digest = store.backing.digests()
     total = sum(len(record.files) for record in records)
     with progress(total, "digests", "file", disable=not digests) as bar:
         for record in records:
-            folder = store.path(record.reference)
-            there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+            reference = record.reference
+            there = store.backing.names(reference)
+            unchanged = store.backing.unchanged(reference)
             missing, changed = [], []
             for name, entry in record.files.items():
+                try:
+                    same = (
+                        digest(reference, name) == entry.sha256
+                        if digests and name in there
+                        else unchanged(name, entry)
+                    )
+                except OSError:
+                    same = False
                 if name not in there:
                     missing.append(name)
-                elif not same(folder / name, entry):
+                elif not same:
                     changed.append(name)
                 bar.update()
             foreign = sorted(there - record.files.keys())
-            record_file = folder.with_name("records") / f"{record.reference.digest}.json"
-            if (missing or changed or foreign) and record_file.exists():  # else collected since
-                found.append(
-                    Damage(record.reference, tuple(missing), tuple(changed), tuple(foreign))
-                )
+            # else it was collected since
+            if (missing or changed or foreign) and store.record(reference) is not None:
+                found.append(Damage(reference, tuple(missing), tuple(changed), tuple(foreign)))
     return found
 
 
-def _same(path: Path, entry: FileEntry, known: dict[tuple[int, int], str]) -> bool:
-    """Compare a file's digest; one that versions share by hard links is read once."""
-    try:
-        status = path.stat()
-        inode = (status.st_dev, status.st_ino)
-        if inode not in known:
-            known[inode] = file_digest(path)
-    except OSError:
-        return False
-    return known[inode] == entry.sha256
-
-
-def _untouched(path: Path, entry: FileEntry) -> bool:
-    try:
-        return unchanged(path, entry)
-    except OSError:
-        return False
-
-
 def lagging_heads(store: Store, records: Sequence[Record]) -> dict[Path, int]:
-    """Return every HEAD that does not name the newest version, with the number that it should."""
+    """Return every HEAD that does not name the newest version, with the number that it should.
+
+    A remote store has none.
+    """
+    if store.bucket is not None:
+        return {}
     newest: dict[Path, int] = {}
     for record in records:
         head = store.path(record.reference).with_name("HEAD")
@@ -129,7 +119,9 @@ def lagging_heads(store: Store, records: Sequence[Record]) -> dict[Path, int]:
 
 
 def unrecorded_versions(store: Store, records: Sequence[Record]) -> list[Path]:
-    """Return the folders of numbers that were taken, but not published (or not yet)."""
+    """Return the folders, on a local disk, that were taken but not published (or not yet)."""
+    if store.bucket is not None:
+        return []
     published = {store.path(record.reference) for record in records}
     folders = store.root.glob("[!.]*/*/v[0-9]*")
     return sorted(folder for folder in folders if folder.is_dir() and folder not in published)

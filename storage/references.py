@@ -4,11 +4,20 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from functory.errors import InputError
+from functory.errors import InputError, StoreError
 
-__all__ = ["FileEntry", "Name", "Provenance", "Record", "Reference", "parse_name"]
+__all__ = [
+    "FileEntry",
+    "Name",
+    "Provenance",
+    "Record",
+    "Reference",
+    "parse_name",
+    "parse_record",
+    "record_name",
+]
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -67,6 +76,28 @@ class Record(Provenance):
     def bytes(self) -> int:
         """Total size of the version's files."""
         return sum(entry.size for entry in self.files.values())
+
+
+def record_name(reference: Reference) -> str:
+    """Return the name of the file, in a store, that makes a version exist."""
+    return f"{reference.kind}/{reference.name}/records/{reference.digest}.json"
+
+
+def parse_record(name: str, text: bytes) -> Record:
+    """Return the record that a file of this name has.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged.
+    """
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError:
+        raise StoreError(
+            f"The record {name} cannot be read; restore the file, or delete it and the version "
+            "that it names, and run again."
+        ) from None
 
 
 def parse_name(text: str) -> tuple[str | None, str, int | None]:

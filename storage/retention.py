@@ -4,14 +4,19 @@ import graphlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field, PositiveInt
 
 from functory.configuration import Config
 from storage.references import Record, Reference
 
-__all__ = ["Home", "Retention", "home_of", "unneeded"]
+__all__ = ["DAY", "Garbage", "Home", "Retention", "days", "home_of", "reason", "unneeded"]
+
+DAY = 86400.0
+"""Seconds."""
 
 Home = tuple[str, str]
 """Kind and name."""
@@ -26,6 +31,22 @@ class Retention(Config):
     """How many of the newest versions of each name stay, however old they are."""
     older_than: timedelta = Field(default=timedelta(days=30), ge=timedelta(0))
     """What is younger stays: versions, unfinished work and downloads."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go, and why."""
+
+    what: str
+    why: str
+    paths: tuple[Path, ...] = ()
+    """What of it is on the local disk."""
+    record: Path | None = None
+    """The file that makes a version exist there."""
+    size: int = 0
+    """Bytes of its files."""
+    freed: int = 0
+    """Bytes of those files whose last link goes, if all that is listed before goes, too."""
 
 
 def unneeded(
@@ -101,3 +122,18 @@ def home_of(record: Record) -> Home:
 
 def _identity(reference: Reference) -> Identity:
     return reference.kind, reference.name, reference.digest
+
+
+def reason(record: Record, records: Sequence[Record], now: float) -> str:
+    """Say why a version, one of `records`, may go."""
+    newer = sum(
+        home_of(other) == home_of(record) and other.reference.version > record.reference.version
+        for other in records
+    )
+    return f"{days(now - record.created.timestamp())} old, {newer} newer, nothing needs it"
+
+
+def days(seconds: float) -> str:
+    """Return an age as people read it."""
+    count = int(seconds / DAY)
+    return f"{count} day" if count == 1 else f"{count} days"

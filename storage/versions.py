@@ -1,6 +1,6 @@
 """Versioned results: published once, never changed, never half seen, none lost.
 
-Layout of a store:
+Layout of a store, on a local disk or, but for HEAD and the last three, in a bucket:
 
     <kind>/<name>/v<N>/                  the files of version N
     <kind>/<name>/records/<digest>.json  its record: the version exists once this file does
@@ -11,9 +11,9 @@ Layout of a store:
     .uses/<process>                      what running processes have used
 
 Garbage collection (storage/garbage.py) leaves alone what a process has published, found or recalled
-here, for as long as it lives.
+here, for as long as it lives. What a store stands on is told by storage/backing.py.
 
-Decisions: docs/decisions/0001-storage.md.
+Decisions: docs/decisions/0001-storage.md and 0007-object-stores.md.
 """
 
 import contextlib
@@ -27,9 +27,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from functory.errors import DivergenceError, InputError, StoreError
-from storage.files import digest_of, file_digest, link_tree, locked, scan, unchanged, write_new
-from storage.references import Provenance, Record, Reference, parse_name
-from storage.uses import hold
+from storage.backing import Backing
+from storage.bucket import Bucket
+from storage.disk import Disk
+from storage.files import digest_of, file_digest, locked, scan, write_new
+from storage.references import (
+    Provenance,
+    Record,
+    Reference,
+    parse_name,
+    parse_record,
+    record_name,
+)
 
 __all__ = ["SCHEMA", "Store"]
 
@@ -37,114 +46,122 @@ SCHEMA = 1
 
 
 class Store:
-    """A folder of versioned results."""
+    """Versioned results in a folder, or at any URL at which fsspec can create files exclusively."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root).absolute()
+    def __init__(self, place: str | os.PathLike[str]) -> None:
+        self.backing = _backing(os.fspath(place))
         self._check_schema()
 
     @classmethod
     def default(cls) -> "Store":
-        """Open the store that FUNCTORY_STORE names, else ./store."""
+        """Open the store that FUNCTORY_STORE names by a path or URL, else ./store."""
         return cls(os.environ.get("FUNCTORY_STORE", "store"))
 
+    def __str__(self) -> str:
+        return str(self.backing)
+
+    @property
+    def root(self) -> Path:
+        """The folder of work, locks and downloads; of a local store, also of all else."""
+        return self.backing.root
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """What the store stands on, if that is no local disk."""
+        return self.backing if isinstance(self.backing, Bucket) else None
+
     def _check_schema(self) -> None:
-        marker = self.root / "SCHEMA"
-        if not marker.exists():
+        try:
+            found = self.backing.read("SCHEMA").decode().strip()
+        except (FileNotFoundError, NotADirectoryError):
             return
-        found = marker.read_text().strip()
         if found != str(SCHEMA):
             raise StoreError(
-                f"The store {self.root} has schema {found}, but this Functory reads schema "
+                f"The store {self} has schema {found}, but this Functory reads schema "
                 f"{SCHEMA}: upgrade Functory, or name another store by FUNCTORY_STORE."
             )
 
     def path(self, reference: Reference) -> Path:
-        """Return the folder of a version."""
-        return self.root / reference.kind / reference.name / f"v{reference.version}"
+        """Return the folder of a version; of a remote store, that of a copy with its digests."""
+        return self.backing.fetch(reference)
+
+    def location(self, reference: Reference) -> str:
+        """Return the path or URL of a version."""
+        return self.backing.location(reference)
+
+    def hold(self, reference: Reference) -> None:
+        """Keep garbage collection from a version while this process runs."""
+        self.backing.hold(reference)
 
     def publish(self, kind: str, name: str, folder: Path, provenance: Provenance) -> Reference:
         """Publish the files of a folder as a new version, or find the version that has them.
 
         Nothing is visible before the record is created, which happens at once and exclusively.
         """
-        write_new(self.root / "SCHEMA", f"{SCHEMA}\n")
-        home = self.root / kind / name
-        newest = max(_records(home), key=lambda record: record.reference.version, default=None)
+        backing = self.backing
+        if all(backing.create("SCHEMA", f"{SCHEMA}\n") for _ in range(2)):
+            raise StoreError(
+                f"Nothing can be published to {self}: the server creates a file where there is one "
+                "already; use one that minds If-None-Match."
+            )
+        records = self.records(kind, name)
+        newest = records[-1] if records else None
         files = (
             scan(folder)
             if newest is None
-            else scan(folder, self.path(newest.reference), newest.files)
+            else scan(folder, backing.folder(newest.reference), newest.files)
         )
         digest = digest_of(files)
-        published = home / "records" / f"{digest}.json"
-        there = self._kept(published)
+        there = self._kept(f"{kind}/{name}/records/{digest}.json")
         if there is not None:
             return self._restore(there, folder)
-        number = self._claim(home)
+        number = backing.claim(f"{kind}/{name}", 0 if newest is None else newest.reference.version)
         reference = Reference(kind=kind, name=name, version=number, digest=digest)
         record = Record(reference=reference, files=files, **dict(provenance))
-        target = self.path(reference)
+        backing.hold(reference)
         try:
-            link_tree(folder, target, files)
-            first = write_new(published, record.model_dump_json(indent=1))
+            backing.put(folder, reference, files, newest)
+            first = backing.create(record_name(reference), record.model_dump_json(indent=1))
         except OSError:
-            shutil.rmtree(target, ignore_errors=True)
+            backing.withdraw(reference)
             raise
-        if not first:  # someone published the same content in the meantime
-            shutil.rmtree(target)
+        there = record if first else self.record(reference)
+        # one with our number is our own, created by a request whose answer was lost
+        if there is None or there.reference != reference:
+            # someone published the same content in the meantime
+            backing.withdraw(reference)
             return self.publish(kind, name, folder, provenance)
-        self._advance(home)
+        backing.settle(record, folder)
         return reference
 
-    def _claim(self, home: Path) -> int:
-        """Take the next free number by creating its folder, which only one process can."""
-        home.mkdir(parents=True, exist_ok=True)
-        number = max((int(p.name[1:]) for p in home.glob("v[0-9]*")), default=0)
-        for record in _records(home):
-            number = max(number, record.reference.version)
-        while True:
-            number += 1
-            hold(self.root, f"{home.parent.name}/{home.name}@v{number}")  # before it can be seen
-            with contextlib.suppress(FileExistsError):
-                (home / f"v{number}").mkdir()
-                return number
-
-    def _kept(self, published: Path) -> Record | None:
+    def _kept(self, name: str) -> Record | None:
         """Return a record, if it exists; its version stays while this process runs."""
         with contextlib.suppress(FileNotFoundError):
-            hold(self.root, str(_read_record(published).reference))
-            return _read_record(published)  # it may have gone before it was held
+            self.hold(self._read_record(name).reference)
+            return self._read_record(name)  # it may have gone before it was held
         return None
 
     def _restore(self, record: Record, folder: Path) -> Reference:
         """Return a version that exists; give back what of it, or after it, was lost."""
-        target = self.path(record.reference)
-        damaged = {n: e for n, e in record.files.items() if not unchanged(target / n, e)}
-        link_tree(folder, target, damaged)
-        self._advance(target.parent)  # its process may have died before HEAD moved
+        same = self.backing.unchanged(record.reference)
+        damaged = {n: e for n, e in record.files.items() if not same(n, e)}
+        self.backing.put(folder, record.reference, damaged, None)
+        self.backing.settle(record, folder)  # its process may have died before it was
         return record.reference
-
-    def _advance(self, home: Path) -> None:
-        with locked(home / "records"):
-            newest = max(record.reference.version for record in _records(home))
-            partial = home / f".HEAD.{os.getpid()}"
-            partial.write_text(f"v{newest}\n")
-            partial.replace(home / "HEAD")
 
     def record(self, reference: Reference) -> Record | None:
         """Return the record of a version, if it exists."""
         with contextlib.suppress(FileNotFoundError):
-            return _read_record(self._record_path(reference))
+            return self._read_record(record_name(reference))
         return None
 
-    def _record_path(self, reference: Reference) -> Path:
-        return self.path(reference).parent / "records" / f"{reference.digest}.json"
+    def _read_record(self, name: str) -> Record:
+        return parse_record(f"{self}/{name}", self.backing.read(name))
 
     def records(self, kind: str | None = None, name: str | None = None) -> list[Record]:
         """Return the records of all versions, or of a kind or name, by kind, name and version."""
-        homes = self.root.glob(f"{kind or '[!.]*'}/{name or '*'}")
-        found = [record for home in homes for record in _records(home)]
+        files = self.backing.records(kind, name)
+        found = [parse_record(f"{self}/{file}", text) for file, text in files]
         return sorted(
             found, key=lambda r: (r.reference.kind, r.reference.name, r.reference.version)
         )
@@ -166,32 +183,29 @@ class Store:
         if not found:
             there = sorted({f"{r.reference.kind}/{r.reference.name}" for r in self.records()})
             raise InputError(
-                f"The store {self.root} has no {text}; it has {', '.join(there) or 'nothing yet'}."
+                f"The store {self} has no {text}; it has {', '.join(there) or 'nothing yet'}."
             )
         return found
 
     def intact(self, record: Record) -> bool:
         """Tell whether all files of a version are there with their recorded contents."""
-        folder = self.path(record.reference)
-        return all(unchanged(folder / name, entry) for name, entry in record.files.items())
+        same = self.backing.unchanged(record.reference)
+        return all(same(name, entry) for name, entry in record.files.items())
 
     def recall(self, key: str) -> Reference | None:
         """Return the version that a stage's key led to, if it is there and intact."""
         try:
-            text = (self.root / ".keys" / f"{key}.json").read_text()
-        except FileNotFoundError:
+            text = self.backing.read(f".keys/{key}.json")
+            reference = Reference.model_validate_json(text)
+        except (FileNotFoundError, ValidationError):  # a torn note vouches for nothing
             return None
-        record = self._kept(self._record_path(Reference.model_validate_json(text)))
+        record = self._kept(record_name(reference))
         # the record's own: what was collected and made again has another number
         return record.reference if record is not None and self.intact(record) else None
 
     def remember(self, key: str, reference: Reference) -> None:
         """Note which version a stage's key led to."""
-        path = self.root / ".keys" / f"{key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(reference.model_dump_json())
-        partial.replace(path)
+        self.backing.replace(f".keys/{key}.json", reference.model_dump_json())
 
     def content_digest(self, path: Path) -> str:
         """Return the digest of a raw file or folder, read again only where it was touched."""
@@ -227,17 +241,10 @@ class Store:
             shutil.rmtree(folder)
 
 
-def _records(home: Path) -> Iterator[Record]:
-    for path in sorted(home.glob("records/[!.]*.json")):
-        with contextlib.suppress(FileNotFoundError):  # collected in the meantime
-            yield _read_record(path)
-
-
-def _read_record(path: Path) -> Record:
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except (ValidationError, json.JSONDecodeError):
-        raise StoreError(
-            f"The record {path} cannot be read; restore the file, or delete it and the version "
-            "that it names, and run again."
-        ) from None
+def _backing(place: str) -> Backing:
+    scheme, is_url, path = place.partition("://")
+    if not is_url:
+        return Disk(Path(place).absolute())
+    if scheme in ("file", "local"):
+        return Disk(Path(path).absolute())
+    return Bucket(place)

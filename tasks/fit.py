@@ -3,6 +3,8 @@
 import copy
 import itertools
 import json
+import socket
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from functory.errors import FunctoryError, StoreError
 from functory.fields.coordinates import Patchwork
 from functory.metalearning.fitting import Fitting, fit
 from functory.metalearning.inner_loop import Solver
@@ -35,13 +39,26 @@ from tasks.stage import Outcome, Work, stage
 
 __all__ = ["fit_all", "load_solver"]
 
+SUBMITTED = 512  # chunks that are handed out at once: each holds a copy of the run's context
+
 
 def fit_chunk(
     signals: Path, network: Path, learned: MetaLearning, config: Fitting, start: int, target: Path
 ) -> None:
-    """Fit the signals from `start` on, and keep what was found in a file of the work folder."""
+    """Fit the signals from `start` on, and keep what was found in a file of the work folder.
+
+    Raises
+    ------
+    StoreError
+        If the store is not where this process could see it: a worker on another machine.
+    """
     if target.exists():
         return
+    if not (signals.exists() and network.exists() and target.parent.exists()):
+        raise StoreError(
+            f"The worker on {socket.gethostname()} does not see {signals}; keep the store on a "
+            "file system that all workers share, under the same path."
+        )
     device = resolve_device(config.device)
     dataset = open_signals(signals)
     sample = sample_dimension(dataset)
@@ -126,9 +143,31 @@ def fit_all(work: Work, config: Fitting, signals: Reference, network: Reference)
 
 
 def _each(chunks: Iterable[tuple[Any, ...]]) -> Iterator[None]:
-    """Fit chunks, side by side where a flow's task runner can."""
+    """Fit chunks, side by side where a flow's task runner can, and never all handed out at once."""
     if TaskRunContext.get() is None:
         yield from itertools.starmap(fit_chunk, chunks)
-    else:
-        for future in [fit_chunk_task.submit(*chunk) for chunk in chunks]:
-            yield future.result()
+        return
+    waiting: deque[PrefectFuture[None]] = deque()
+    for chunk in chunks:
+        waiting.append(fit_chunk_task.submit(*chunk))
+        if len(waiting) == SUBMITTED:
+            _finished(waiting.popleft())
+            yield
+    while waiting:
+        _finished(waiting.popleft())
+        yield
+
+
+def _finished(chunk: PrefectFuture[None]) -> None:
+    """Wait for a chunk."""
+    try:
+        chunk.result()
+    except Exception as error:
+        from distributed import KilledWorker  # takes long, and hardly ever happens
+
+        if not isinstance(error, KilledWorker):
+            raise
+        raise FunctoryError(
+            "The workers died again and again over the same signals, most likely for want of "
+            "memory; lower fit.chunk, or ask for fewer by FUNCTORY_WORKERS, and run again."
+        ) from error

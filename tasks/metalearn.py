@@ -4,25 +4,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from functory.errors import InputError
-from functory.fields.coordinates import Coordinates, coordinates_for
 from functory.fields.fitted_network import FittedNetwork, Variable
 from functory.fields.siren import LatentModulatedSiren
 from functory.metalearning.fitting import fit
 from functory.metalearning.inner_loop import Solver
-from functory.metalearning.outer import HELD_VALUES, MetaLearning, meta_learn
+from functory.metalearning.launching import learn, measured_split, training_signals
+from functory.metalearning.outer import MetaLearning
 from functory.quality import best_thresholds
-from functory.signals import (
-    CHANNEL,
-    Signals,
-    StoredSignals,
-    grid_axes,
-    sample_dimension,
-    signal_variables,
-    signals_of,
-    some,
-    split_indices,
-)
+from functory.signals import CHANNEL, Signals, grid_axes, signal_variables, some
 from functory.sources.signal_sets import open_signals
 from storage.networks import write_network
 from storage.references import Reference
@@ -30,7 +19,6 @@ from tasks.stage import Outcome, Work, stage
 
 __all__ = ["metalearn"]
 
-MEASURED = 32  # held-out signals that the learning curve is measured on
 ROUNDED = 64  # training signals that the surface of shapes is found on
 
 
@@ -38,29 +26,8 @@ ROUNDED = 64  # training signals that the surface of shapes is found on
 def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     """Learn a base network on which modulations are found in a few steps."""
     dataset = open_signals(work.path(signals))
-    sample, axes = sample_dimension(dataset), grid_axes(dataset)
-    grid = {axis: dataset[axis].values for axis in axes}
-    coordinates: Coordinates = coordinates_for(config.coordinates, axes, grid, config.patches)
-    stored = dataset.isel({sample: split_indices(dataset, ["train"])})
-    training = StoredSignals(stored, coordinates, config.by_area)
-    if config.optimisation.batch > len(training):
-        raise InputError(
-            f"metalearn.optimisation.batch is {config.optimisation.batch}, but only "
-            f"{len(training)} signals train; make the batch smaller."
-        )
-    measured_on = "validation" if "validation" in dataset["split"].values else "test"
-    held_out = split_indices(dataset, [measured_on])
-    if not len(held_out):
-        raise InputError(
-            f"{signals} has no signals to measure on; give its split a share that tests."
-        )
-    measured = dataset.isel({sample: some(held_out, MEASURED)})
-    model, history = meta_learn(
-        training.read() if training.values <= HELD_VALUES else training,
-        signals_of(measured, coordinates, config.by_area),
-        config,
-        work.checkpoint,
-    )
+    training, measured_on = training_signals(dataset, config), measured_split(dataset)
+    model, history = learn(work.path(signals), config, work.checkpoint)
     learned = xr.Dataset(
         {k: ("evaluation", [row[k] for row in history.rows]) for k in history.rows[-1]}
         | {k: ("latent", v.detach().cpu().numpy()) for k, v in model.solver.state_dict().items()},
@@ -70,11 +37,13 @@ def metalearn(work: Work, config: MetaLearning, signals: Reference) -> Outcome:
     variables = tuple(describe(dataset[name]) for name in signal_variables(dataset))
     modality = dataset.attrs["modality"]
     network = model.network.cpu()
+    grid = {axis: dataset[axis].values for axis in grid_axes(dataset)}
     if modality == "shape":
         known = training.take(torch.from_numpy(some(np.arange(len(training)), ROUNDED)))
         variables = (with_surface(variables[0], network, model.solver.cpu(), known),)
     write_network(
-        work.result / "network", FittedNetwork(network, coordinates, grid, variables, modality)
+        work.result / "network",
+        FittedNetwork(network, training.coordinates, grid, variables, modality),
     )
     parameters = sum(p.numel() for p in network.parameters())
     summary = {

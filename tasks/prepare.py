@@ -8,6 +8,7 @@ from functory.sources.preparation import Preparation, prepare_fields
 from storage.references import Reference
 from tasks.acquire import raw_files
 from tasks.stage import Outcome, Work, stage
+from tasks.workers import dask_workers
 
 __all__ = ["PrepareERA5", "prepare"]
 
@@ -26,8 +27,9 @@ def prepare(work: Work, config: PrepareERA5, raw: Reference) -> Outcome:
     """Select, check, regrid, split and normalise, a few fields at a time."""
     opened = open_raw(config.source, raw_files(work.path(raw)))
     opened.attrs["licence"] = work.licence(raw)
-    signals = prepare_fields(opened, config.preparation, work.result)
-    splits, counts = np.unique(signals["split"].values, return_counts=True)
+    with dask_workers():
+        signals = prepare_fields(opened, config.preparation, work.result)
+        splits, counts = np.unique(signals["split"].values, return_counts=True)
     summary = {
         "signals": signals.sizes["time"],
         "grid": [signals.sizes["latitude"], signals.sizes["longitude"]],

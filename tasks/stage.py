@@ -10,6 +10,8 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import os
+import re
 import shutil
 import time
 import warnings
@@ -25,6 +27,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import BaseModel
+from safetensors import SafetensorError
 
 from functory.errors import StoreError
 from storage.references import Provenance, Record, Reference
@@ -34,6 +37,7 @@ __all__ = ["Outcome", "Stage", "Work", "stage", "summary_of"]
 
 LOG = logging.getLogger("functory.stage")
 PACKAGES = ("functory", "numpy", "torch", "xarray", "zarr", "nflows")
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Work:
         """Return what is recorded about an input."""
         record = self.store.record(reference)
         if record is None:
-            raise StoreError(f"{reference} is not in the store {self.store.root}; run again.")
+            raise StoreError(f"{reference} is not in the store {self.store}; run again.")
         return record
 
 
@@ -143,11 +147,12 @@ class Stage:
         try:
             key = self.key(store, config, inputs)
             reference, cached = self._recall_or_compute(store, key, name, config, inputs)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        except (OSError, SafetensorError) as error:
+            reason = _why_unwritable(error)
+            if reason is None:
                 raise
             raise StoreError(
-                f"{self.name}: the store {store.root} cannot be written ({error.strerror}); make "
+                f"{self.name}: the store {store.root} cannot be written ({reason}); make "
                 "room or mend its permissions, and run the same command again."
             ) from error
         seconds = time.perf_counter() - began
@@ -234,6 +239,16 @@ def summary_of(reference: Reference) -> dict[str, Any]:
 
 def _provenance(record: Record) -> Provenance:
     return Provenance(**{name: getattr(record, name) for name in Provenance.model_fields})
+
+
+def _why_unwritable(error: OSError | SafetensorError) -> str | None:
+    """Return what the system said, if it could not write; None where something else is wrong."""
+    if isinstance(error, OSError):
+        number = error.errno
+    else:  # what is written in Rust tells the number in its words
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = None if told is None else int(told[1])
+    return os.strerror(number) if number in UNWRITABLE else None
 
 
 def _consolidate(group: Path) -> None:

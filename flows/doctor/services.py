@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
-from flows.catalogue import ROOT
+from flows.catalogue import work_pools
 from flows.doctor.findings import Finding, fine, warning, wrong
+from flows.service import has_gpu
 from functory.errors import InputError
 
 __all__ = ["credentials", "prefect"]
@@ -66,8 +65,8 @@ def _server(url: str) -> Iterator[Finding]:
             reason = type(error).__name__ if response is None else response.status_code
             yield wrong(
                 f"no Prefect server for us at {where} ({reason})",
-                "start it, or set PREFECT_API_URL to the address of one, with its /api (and "
-                "PREFECT_API_AUTH_STRING, if it asks for it), or unset it to run without",
+                "start it (`make up`), or set PREFECT_API_URL to the address of one, with its /api "
+                "(and PREFECT_API_AUTH_STRING, if it asks for it), or unset it to run without",
             )
             return
         yield fine(f"the Prefect server at {where} answers")
@@ -84,21 +83,22 @@ def _work_pool(client: Any, name: str) -> Finding:
     except ObjectNotFound:
         return warning(
             f"the server has no work pool {name}, which deployments of prefect.yaml name",
-            f"`prefect work-pool create {name} --type process`",
+            f"`make up`, or `prefect work-pool create {name} --type process`",
         )
     if pool.is_paused:
         return warning(f"the work pool {name} is paused", f"`prefect work-pool resume {name}`")
     if pool.status == WorkPoolStatus.NOT_READY:
+        if name == "gpu" and not has_gpu():
+            return fine(f"no worker is at the work pool {name}, and there is no GPU here")
         return warning(
             f"no worker is at the work pool {name}",
-            f"start one in the clone of Functory: `prefect worker start --pool {name}`",
+            f"`make up`, or in the clone of Functory: `prefect worker start --pool {name}`",
         )
     return fine(f"the work pool {name} is there")
 
 
 def _work_pools() -> list[str]:
-    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    return sorted({entry["work_pool"]["name"] for entry in entries})
+    return [pool.name for pool in work_pools()]
 
 
 def credentials() -> Iterator[Finding]:

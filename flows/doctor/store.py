@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from flows.doctor.findings import Finding, fine, warning, wrong
+from storage.bucket import Bucket
 from storage.inspection import (
     Damage,
     abandoned_workspaces,
@@ -28,22 +29,37 @@ def store(digests: bool) -> Iterator[Finding]:
     try:
         home = Store.default()
         records, unreadable = read_records(home)
-        if home.root.exists():
-            yield fine(f"{home.root}: schema {SCHEMA}, {len(records)} versions")
+        if home.bucket is not None:
+            yield fine(f"{home}: schema {SCHEMA}, {len(records)} versions; copies in {home.root}")
+            yield from _exclusive(home.bucket)
+        elif home.root.exists():
+            yield fine(f"{home}: schema {SCHEMA}, {len(records)} versions")
         else:
-            yield fine(f"{home.root} is not there yet: the first run makes it")
+            yield fine(f"{home} is not there yet: the first run makes it")
         yield from _room(home.root)
-        for path in unreadable:
+        for name in unreadable:
             yield wrong(
-                f"the record {path} is damaged",
+                f"the record {home}/{name} is damaged",
                 "restore the file, or delete it and the version that it names, and run again",
             )
         yield from _contents(home, records, digests)
-        yield from _leftovers(home, records, {path.parent.parent for path in unreadable})
+        unsure = {(home.root / name).parent.parent for name in unreadable}
+        yield from _leftovers(home, records, unsure)
     except OSError as error:
         yield wrong(
             f"the store cannot be read ({error.filename}: {error.strerror})",
             "mend the permissions, or name another store by FUNCTORY_STORE",
+        )
+
+
+def _exclusive(bucket: Bucket) -> Iterator[Finding]:
+    """Create a file twice where the store is: only the first may succeed."""
+    if bucket.objects.exclusive():
+        yield fine("the server creates a file only where there is none")
+    else:
+        yield wrong(
+            f"the server of {bucket} overwrites a file that it was to create: versions get lost",
+            "use a server that minds If-None-Match",
         )
 
 
@@ -75,13 +91,15 @@ def _contents(home: Store, records: Sequence[Record], digests: bool) -> Iterator
         yield _finding(home, damage)
     if records and not found:
         seen = "every digest" if digests else "size and time of every file"
+        if home.bucket is not None and not digests:
+            seen = "size of every file"
         more = "" if digests else "; --digests reads the contents, too"
         yield fine(f"{seen} as recorded{more}")
 
 
 def _finding(home: Store, damage: Damage) -> Finding:
-    folder, again = home.path(damage.reference), "run its deployment again"
-    if not folder.exists():
+    folder, again = home.location(damage.reference), "run its deployment again"
+    if not home.backing.names(damage.reference):
         return wrong(f"{damage.reference} has lost its folder {folder}", f"{again}: it comes back")
     if damage.changed:
         # deleted, because a file that kept size and time passes for intact when a stage looks

@@ -11,6 +11,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from functory.configuration import Config
+from functory.distributed import by_first, share, weight
 from functory.fields.coordinates import CoordinatesKind, Patches
 from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
@@ -130,7 +131,8 @@ def meta_learn(
     known = _known(training).to(device)
     outputs = held_out.features.shape[-1]
     model = build_model(held_out.points.shape[-1], outputs, config).to(device)
-    if config.tangent is not None and not (checkpoint and checkpoint.exists()):
+    begun = by_first(lambda: checkpoint is not None and checkpoint.exists())
+    if config.tangent is not None and not begun:
         align_tangent(model.network, known, config, config.tangent, checkpoint, label)
     history = train(
         model,
@@ -170,7 +172,7 @@ def tune_rate(
     device = next(network.parameters()).device
     known, held_out = _known(training).to(device), held_out.to(device)
     objective = RateDistortionLoss(network, solver, known, rate.step, rate.weight)
-    fitted = fitted_batches(model, training, config, rate.optimisation)
+    fitted = fitted_batches(model, training, config, rate.optimisation, lambda chosen: chosen)
 
     def loss(step: Step) -> Tensor:
         return objective(*fitted(step), step.generator)
@@ -242,12 +244,17 @@ def enough_points(network: LatentModulatedSiren) -> int:
 def outer_loss(
     model: MetaModel, training: Signals | StoredSignals, config: MetaLearning
 ) -> Callable[[Step], Tensor]:
-    """Return the loss of an outer step: the error of its batch after the inner solver."""
-    fitted = fitted_batches(model, training, config, config.optimisation)
+    """Return the loss of an outer step: the error of its batch after the inner solver.
+
+    In several processes, each has the error of its share, weighted by how much of the batch it is.
+    """
+    fitted = fitted_batches(model, training, config, config.optimisation, share)
+    size = min(config.optimisation.batch, len(training))
 
     def loss(step: Step) -> Tensor:
         measured, phi = fitted(step)
-        return measured.squared_error(model.network(measured.points, phi)).mean()
+        error = measured.squared_error(model.network(measured.points, phi)).mean()
+        return error * weight(len(measured), size)
 
     return loss
 
@@ -257,13 +264,17 @@ def fitted_batches(
     training: Signals | StoredSignals,
     config: MetaLearning,
     optimisation: Optimisation,
+    part: Callable[[Tensor], Tensor],
 ) -> Callable[[Step], tuple[Signals, Tensor]]:
-    """Return what draws a step's signals, at the points that measure, and fits modulations."""
+    """Return what draws a step's signals, at the points that measure, and fits modulations.
+
+    Of a step's batch, `part` takes what this process fits.
+    """
     device = next(model.parameters()).device
 
     def fitted(step: Step) -> tuple[Signals, Tensor]:
         chosen = batch(len(training), optimisation.batch, optimisation.seed, step.number)
-        signals = training.take(chosen).to(device)
+        signals = training.take(part(chosen)).to(device)
         known, measured = (signals.at(p) for p in draw_points(signals, config.points, step))
         return measured, model.solver(model.network, known)
 

@@ -4,6 +4,8 @@ import hashlib
 import logging
 import re
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,9 +58,43 @@ def fetch(dataset: str, request: dict[str, Any], target: Path) -> None:
     InputError
         What will not pass by itself: credentials, licences, a request that cannot be met.
     """
+    with _client(dataset) as client:
+        results = client.retrieve(dataset, request)
+        results.download(str(target))
+        intact = _checksum_holds(target, results.asset, results.location)
+    if not intact:
+        raise SourceUnavailable(
+            f"the file of {dataset} from the CDS has another checksum than announced: "
+            "try again later"
+        )
+
+
+def valid_values(dataset: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ask, without a job, which values each part of some requests may have, given the others.
+
+    Returns
+    -------
+    list
+        For each request, the values by the names of its parts; of parts that it leaves out, too.
+
+    Raises
+    ------
+    SourceUnavailable, InputError
+        As `fetch`.
+    """
+    if not requests:
+        return []
+    with _client(dataset) as client:
+        process = client.client.get_process(dataset)
+        return [process.apply_constraints(request) for request in requests]
+
+
+@contextmanager
+def _client(dataset: str) -> Iterator[Any]:
+    """Open the service's client; what goes wrong with it becomes one sentence."""
     url, key = _credentials()
     try:
-        client = cdsapi.Client(
+        yield cdsapi.Client(
             quiet=True,
             progress=False,
             timeout=REQUEST_TIMEOUT,
@@ -70,9 +106,6 @@ def fetch(dataset: str, request: dict[str, Any], target: Path) -> None:
             # The client's debug messages hold the key.
             debug_callback=lambda *args, **kwargs: None,
         )
-        results = client.retrieve(dataset, request)
-        results.download(str(target))
-        intact = _checksum_holds(target, results.asset, results.location)
     # AssertionError and KeyError are what the client makes of answers outside the protocol.
     except (
         requests.RequestException,
@@ -84,11 +117,6 @@ def fetch(dataset: str, request: dict[str, Any], target: Path) -> None:
     ) as error:
         # Not chained: the service may repeat what it was sent, the key included.
         raise _explanation(error, dataset, url, key) from None
-    if not intact:
-        raise SourceUnavailable(
-            f"the file of {dataset} from the CDS has another checksum than announced: "
-            "try again later"
-        )
 
 
 def _credentials() -> tuple[str, str]:

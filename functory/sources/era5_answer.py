@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import eccodes
 import numpy as np
@@ -29,6 +29,9 @@ MAGIC = {
 }
 
 MOST_PARTS = 64
+PRELIMINARY = "0005"
+"""The `expver` of ERA5T, which the final ERA5 (0001) replaces two or three months later."""
+
 LEAST_UNPACKED_LIMIT = 2**30
 """Bytes that a zip may always unpack to; a larger one to 20 times its own size at most, for the
 NetCDF inside is compressed already."""
@@ -84,8 +87,13 @@ def unpack(answer: Path, expected: Expected) -> Path:
     return _merge(parts, answer.with_name("merged.nc"), expected)
 
 
-def require_expected(path: Path, expected: Expected) -> None:
+def require_expected(path: Path, expected: Expected) -> tuple[int, ...]:
     """Refuse a file whose variables, times or area are not those asked for.
+
+    Returns
+    -------
+    tuple
+        The months that hold preliminary values.
 
     Raises
     ------
@@ -96,15 +104,16 @@ def require_expected(path: Path, expected: Expected) -> None:
     """
     read = _grib_contents if expected.data_format == "grib" else _netcdf_contents
     with _readable(expected.year):
-        stamps, grids = read(path, expected.hours is not None)
-    _require_times(stamps, expected)
-    for latitude, longitude in grids:
+        found = read(path, expected.hours is not None)
+    _require_times(found.stamps, expected)
+    for latitude, longitude in found.grids:
         if not _covers(latitude, longitude, expected.area or (90, -180, -90, 180)):
             raise InputError(
                 f"the answer for {expected.year} spans latitudes {latitude.min():g} to "
                 f"{latitude.max():g} and longitudes {longitude.min():g} to {longitude.max():g}, "
                 f"not the area {expected.area or 'of the globe'}: correct `area`"
             )
+    return tuple(sorted(found.preliminary))
 
 
 def _format(path: Path) -> str | None:
@@ -182,13 +191,18 @@ def _stamped_alike(dataset: xr.Dataset, by_hour: bool) -> xr.Dataset:
     return dataset.assign_coords({name: (name, stamps, dataset[name].attrs)}).sortby(name)
 
 
-Contents = tuple[dict[str, set[Stamp]], list[tuple[np.ndarray, np.ndarray]]]
+class Contents(NamedTuple):
+    """What a file holds: each variable's times, its grids, and which months are preliminary."""
+
+    stamps: dict[str, set[Stamp]]
+    grids: list[tuple[np.ndarray, np.ndarray]]
+    preliminary: set[int]
 
 
 def _grib_contents(path: Path, by_hour: bool) -> Contents:
     """Read message by message, which fails on damage that cfgrib would skip."""
     stamps: dict[str, set[Stamp]] = defaultdict(set)
-    grids = {}
+    grids, preliminary = {}, set()
     for message in _messages(path):
         date, time = (eccodes.codes_get(message, f"validity{key}") for key in ("Date", "Time"))
         # Names are unknown of some parameters, their numbers never.
@@ -196,13 +210,15 @@ def _grib_contents(path: Path, by_hour: bool) -> Contents:
         stamps[f"{name} ({number})"].add(
             (date // 10000, date // 100 % 100, time // 100 if by_hour else None)
         )
+        if eccodes.codes_get_string(message, "expver") == PRELIMINARY:
+            preliminary.add(date // 100 % 100)
         grid = eccodes.codes_get(message, "md5GridSection")
         if grid not in grids:
             grids[grid] = (
                 eccodes.codes_get_array(message, "distinctLatitudes"),
                 eccodes.codes_get_array(message, "distinctLongitudes"),
             )
-    return stamps, list(grids.values())
+    return Contents(stamps, list(grids.values()), preliminary)
 
 
 def _messages(path: Path) -> Iterator[int]:
@@ -215,7 +231,7 @@ def _messages(path: Path) -> Iterator[int]:
 
 
 def _netcdf_contents(path: Path, by_hour: bool) -> Contents:
-    stamps = {}
+    stamps, preliminary = {}, set()
     with xr.open_dataset(path, engine="netcdf4") as dataset:
         for name, variable in dataset.data_vars.items():
             if not {"latitude", "longitude"} <= set(variable.dims):
@@ -223,9 +239,24 @@ def _netcdf_contents(path: Path, by_hour: bool) -> Contents:
             time = "valid_time" if "valid_time" in variable.coords else "time"
             times = pd.DatetimeIndex(np.ravel(variable[time].values))
             stamps[str(name)] = {(t.year, t.month, t.hour if by_hour else None) for t in times}
+            preliminary |= {int(month) for month in times.month[_preliminary(variable, time)]}
         if not stamps:
-            return stamps, []
-        return stamps, [(dataset["latitude"].values, dataset["longitude"].values)]
+            return Contents(stamps, [], preliminary)
+        grids = [(dataset["latitude"].values, dataset["longitude"].values)]
+        return Contents(stamps, grids, preliminary)
+
+
+def _preliminary(variable: xr.DataArray, time: str) -> np.ndarray:
+    """Tell which times of a variable are preliminary, (times,)."""
+    if "expver" not in variable.coords:
+        return np.zeros(variable[time].size, bool)
+    version = np.char.zfill(variable["expver"].values.astype(str), 4)
+    if "expver" not in variable.dims:  # of each time, or one of all
+        return np.broadcast_to(version == PRELIMINARY, variable[time].size)
+    # how files were converted until 2024: both versions side by side, each with gaps
+    final = variable.isel(expver=np.flatnonzero(version != PRELIMINARY))
+    missing = final.isnull().all("expver").any(("latitude", "longitude"))
+    return np.ravel(missing.values)
 
 
 def _require_times(found: dict[str, set[Stamp]], expected: Expected) -> None:

@@ -18,8 +18,10 @@ from functory.sources.cds_client import check_credentials, fetch
 from functory.sources.era5_answer import Expected, require_expected, unpack
 
 __all__ = [
+    "CdsRequest",
     "CdsSource",
     "check_credentials",
+    "download_record",
     "download_year",
     "kept_year",
     "request_id",
@@ -31,11 +33,8 @@ LEFTOVER_AGE = 24 * 3600
 """Seconds after which what a killed download left behind is removed."""
 
 
-class CdsSource(Config):
-    """Monthly ERA5 fields, requested year by year from the Climate Data Store.
-
-    The credentials are not part of it: the client finds them in its own places.
-    """
+class CdsRequest(Config):
+    """What is asked for of every month, less the credentials, which the client finds by itself."""
 
     kind: Literal["cds"] = "cds"
     dataset: str = Field(
@@ -46,12 +45,6 @@ class CdsSource(Config):
     """One of the data set's products; by hour of day, a year has months x hours fields."""
     variables: tuple[str, ...] = Field(("2m_temperature",), min_length=1)
     """Long names of the catalogue; values come in the archive's units (K for 2m_temperature)."""
-    years: tuple[Annotated[int, Field(ge=1940, le=9999)], ...] = Field(min_length=1)
-    """Calendar years, each one request and one file."""
-    months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = Field(
-        tuple(range(1, 13)), min_length=1
-    )
-    """Months of each year, 1 to 12."""
     hours: tuple[Annotated[int, Field(ge=0, le=23)], ...] = Field(tuple(range(24)), min_length=1)
     """Hours of the day in UTC, 0 to 23; [0] for a product without hours."""
     area: tuple[float, float, float, float] | None = None
@@ -61,9 +54,9 @@ class CdsSource(Config):
     data_format: Literal["grib", "netcdf"] = "grib"
     """Format of the files."""
 
-    @field_validator("years", "months", "hours")
+    @field_validator("hours")
     @classmethod
-    def _in_order(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+    def _hours_in_order(cls, values: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(sorted(set(values)))
 
     @field_validator("variables")
@@ -103,6 +96,22 @@ class CdsSource(Config):
         return self.product_type.endswith("by_hour_of_day")
 
 
+class CdsSource(CdsRequest):
+    """Monthly ERA5 fields, requested year by year from the Climate Data Store."""
+
+    years: tuple[Annotated[int, Field(ge=1940, le=9999)], ...] = Field(min_length=1)
+    """Calendar years, each one request and one file."""
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = Field(
+        tuple(range(1, 13)), min_length=1
+    )
+    """Months of each year, 1 to 12."""
+
+    @field_validator("years", "months")
+    @classmethod
+    def _in_order(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(values)))
+
+
 def request_id(source: CdsSource) -> str:
     """Return a short hash of everything that is asked for except the years."""
     asked = [source.dataset, _request(source, 0) | {"year": []}]
@@ -119,10 +128,24 @@ def kept_year(source: CdsSource, year: int, folder: Path) -> Path | None:
         record = json.loads(sidecar.read_bytes())
     except ValueError:  # torn by a power cut: it vouches for nothing
         return None
+    record.pop("preliminary", None)
     return path if record == _record(source, year, path) else None
 
 
-def download_year(source: CdsSource, year: int, folder: Path) -> Path:
+def download_record(path: Path) -> dict[str, Any]:
+    """Return what is recorded of a downloaded file.
+
+    Returns
+    -------
+    dict
+        `dataset`, `request`, `size` and `sha256`; and `preliminary`, if any: the months that hold
+        preliminary values (ERA5T).
+    """
+    found: dict[str, Any] = json.loads(_sidecar(path).read_bytes())
+    return found
+
+
+def download_year(source: CdsSource, year: int, folder: Path, renew: bool = False) -> Path:
     """Download one year, check it against the request, and keep it.
 
     Parameters
@@ -134,6 +157,8 @@ def download_year(source: CdsSource, year: int, folder: Path) -> Path:
     folder
         Where the file goes, `<year>.grib` or `<year>.nc`, beside `<file>.json` with the request,
         the size and the SHA-256. Each `request_id` needs a folder of its own.
+    renew
+        Ask again for a kept year that holds preliminary values.
 
     Returns
     -------
@@ -148,7 +173,7 @@ def download_year(source: CdsSource, year: int, folder: Path) -> Path:
         What will not: credentials, licences, data that do not exist or are not those asked for.
     """
     kept = kept_year(source, year, folder)
-    if kept is not None:
+    if kept is not None and not (renew and "preliminary" in download_record(kept)):
         return kept
     check_credentials()
     path = _path(source, year, folder)
@@ -161,9 +186,12 @@ def download_year(source: CdsSource, year: int, folder: Path) -> Path:
             answer = Path(temporary, "answer")
             fetch(source.dataset, _request(source, year), answer)
             data = unpack(answer, expected)
-            require_expected(data, expected)
+            preliminary = require_expected(data, expected)
             record = Path(temporary, "record")
-            record.write_text(json.dumps(_record(source, year, data), indent=1))
+            described = _record(source, year, data)
+            if preliminary:
+                described["preliminary"] = preliminary
+            record.write_text(json.dumps(described, indent=1))
             # The data first: without a record that fits, they do not count as kept.
             os.replace(data, path)
             os.replace(record, _sidecar(path))

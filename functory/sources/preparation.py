@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+import dask
 import numpy as np
 import xarray as xr
 import zarr
@@ -13,10 +14,13 @@ from functory.progress import progress
 from functory.sources.regridding import Regridding, Unchanged, regrid
 from functory.sources.splits import RandomShares, Split, assign
 
-__all__ = ["Preparation", "prepare_fields"]
+__all__ = ["FLAT", "Preparation", "check_values", "prepare_fields"]
 
 SCHEMA = 1
 FIELD_VALUES = 2**22  # values of a chunk, of one variable
+CLUSTER_BLOCKS = 64  # that are given to a cluster at once: its workers hold only what they compute
+FLAT = {"name": "default", "separator": "."}
+"""How the files of many small chunks are called: side by side, for folders cost more than links."""
 
 
 class Preparation(Config):
@@ -32,7 +36,9 @@ class Preparation(Config):
     """`observed` fits fields with legitimate gaps (sea surface temperature) where values exist."""
 
 
-def prepare_fields(raw: xr.Dataset, config: Preparation, folder: Path) -> xr.Dataset:
+def prepare_fields(
+    raw: xr.Dataset, config: Preparation, folder: Path, chunk: int | None = None
+) -> xr.Dataset:
     """Write a signal set as Zarr, a few fields at a time, and return it opened.
 
     Parameters
@@ -41,6 +47,8 @@ def prepare_fields(raw: xr.Dataset, config: Preparation, folder: Path) -> xr.Dat
         Variables of (time, latitude, longitude), lazily (dask).
     folder
         Where to write; must not exist.
+    chunk
+        Fields of a chunk, where others than about 16 MB are wanted; its files lie side by side.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def prepare_fields(raw: xr.Dataset, config: Preparation, folder: Path) -> xr.Dat
     times = [_iso(t) for t in raw["time"].values]
     years = [int(y) for y in raw["time"].dt.year.values]
     marks = assign(times, years, config.split)
-    fields = _chunked(regrid(raw, config.regrid))
+    fields = _blocks(regrid(raw, config.regrid), chunk or 1)
     fields = fields.assign_coords(split=("time", marks.astype(object)))
     fields.attrs |= {
         "Conventions": "CF-1.11",
@@ -62,6 +70,9 @@ def prepare_fields(raw: xr.Dataset, config: Preparation, folder: Path) -> xr.Dat
     }
     for variable in fields.variables.values():
         variable.encoding = {}
+    if chunk is not None:
+        for field in fields.data_vars.values():
+            field.encoding = {"chunks": (chunk, *field.shape[1:]), "chunk_key_encoding": FLAT}
     _write(fields, folder)
     written = xr.open_zarr(folder, consolidated=False)
     low, high = _ranges(written, config, marks)
@@ -77,24 +88,28 @@ def prepare_fields(raw: xr.Dataset, config: Preparation, folder: Path) -> xr.Dat
     return xr.open_zarr(folder, consolidated=False)
 
 
-def _chunked(fields: xr.Dataset) -> xr.Dataset:
-    """Lay chunks of whole fields, about 16 MB each."""
+def _blocks(fields: xr.Dataset, multiple: int) -> xr.Dataset:
+    """Cut into blocks of so many whole fields, or a multiple: about 16 MB each."""
     first = next(iter(fields.data_vars.values()))
-    return fields.chunk(time=max(1, min(len(first), FIELD_VALUES // first[0].size)))
+    count = max(1, min(len(first), FIELD_VALUES // first[0].size))
+    return fields.chunk(time=multiple * max(1, count // multiple))
 
 
 def _write(fields: xr.Dataset, folder: Path) -> None:
-    """Write block after block of whole fields, so that memory does not grow with their number."""
+    """Write block after block of whole fields, so that memory does not grow with their number.
+
+    On a Dask cluster, workers read, regrid and write blocks side by side; the files must be where
+    all of them see them.
+    """
     fields.to_zarr(folder, compute=False, consolidated=False, zarr_format=3, mode="w-")
-    step = fields.chunksizes["time"][0]
+    wide = dask.config.get("scheduler", None) == "dask.distributed"
+    step = fields.chunksizes["time"][0] * (CLUSTER_BLOCKS if wide else 1)
     with progress(fields.sizes["time"], "preparing", "field") as bar:
         for start in range(0, fields.sizes["time"], step):
             part = fields.isel(time=slice(start, start + step))
-            loaded = part.drop_vars(
-                [str(n) for n, c in part.coords.items() if "time" not in c.dims]
-            ).load()
+            part = part.drop_vars([str(n) for n, c in part.coords.items() if "time" not in c.dims])
             region = {"time": slice(start, start + len(part["time"]))}
-            loaded.to_zarr(folder, region=region, consolidated=False)
+            (part if wide else part.load()).to_zarr(folder, region=region, consolidated=False)
             bar.update(len(part["time"]))
 
 
@@ -106,10 +121,7 @@ def _ranges(
     high: dict[str, float] = {}
     for key, variable in fields.data_vars.items():
         name = str(key)
-        axes = [str(d) for d in variable.dims if d != "time"]
-        missing = xr.apply_ufunc(np.isfinite, variable, dask="allowed")
-        missing = (~missing).sum(axes).compute()
-        _check_missing(name, missing, variable[0].size, config.mask)
+        check_values(variable, config.mask)
         used = variable if config.normalise_over == "all" else variable[marks == "train"]
         low[name], high[name] = float(used.min()), float(used.max())
         if not high[name] > low[name]:
@@ -120,7 +132,18 @@ def _ranges(
     return low, high
 
 
-def _check_missing(name: str, missing: xr.DataArray, points: int, mask: str) -> None:
+def check_values(variable: xr.DataArray, mask: str) -> None:
+    """Refuse missing values where the mask does not allow them, and fields without any value.
+
+    Raises
+    ------
+    InputError
+        Says how many there are, and where the first is.
+    """
+    name, points = variable.name, variable[0].size
+    axes = [str(d) for d in variable.dims if d != "time"]
+    finite = xr.apply_ufunc(np.isfinite, variable, dask="allowed")
+    missing = (~finite).sum(axes).compute()
     bad = np.flatnonzero(missing.values)
     empty = np.flatnonzero(missing.values == points)
     if len(empty):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from remote import machine, server, url  # noqa: F401 — fixtures
 
 from functory.fields.coordinates import Sphere
 from functory.fields.fitted_network import FittedNetwork, Variable

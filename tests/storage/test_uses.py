@@ -172,7 +172,7 @@ def test_a_version_that_goes_while_it_is_looked_for_was_not_there(
         collect(store, LATEST, remove=True)
         hold(root, version)
 
-    monkeypatch.setattr("storage.versions.hold", late)
+    monkeypatch.setattr("storage.disk.hold", late)
     if meet == "recall":
         assert store.recall("key") is None
     else:

@@ -57,6 +57,18 @@ def test_a_damaged_version_is_no_hit_and_publishing_again_restores_it(tmp_path: 
         assert file.read_text() == "precious"
 
 
+def test_a_torn_note_of_a_key_is_no_hit(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    reference = publish(store, "text", tmp_path / "a")
+    store.remember("key", reference)
+    note = tmp_path / "store" / ".keys" / "key.json"
+    for torn in (b"", note.read_bytes()[:20]):
+        note.write_bytes(torn)
+        assert store.recall("key") is None
+    store.remember("key", reference)
+    assert store.recall("key") == reference
+
+
 def test_extending_a_version_reads_only_what_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

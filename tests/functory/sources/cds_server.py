@@ -7,7 +7,7 @@ import json
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 Inputs = dict[str, Any]
+Month = tuple[int, int]
 KEY = "11111111-2222-3333-4444-555555555555"
 PARAMETERS = {"2m_temperature": (167, "t2m"), "10m_u_component_of_wind": (165, "u10")}
 SPACING = 30.0
@@ -39,6 +40,10 @@ class CdsServer:
     size: int | None = None  # announced instead of the right one
     checksum: str | None = None  # announced instead of the right one
     tag: str | None = None  # of files in the object store
+    months: Sequence[Month] = ()  # that there are, as far as they are not lacking of a variable
+    lacking: dict[str, set[Month]] = dataclasses.field(default_factory=dict)
+    preliminary: set[Month] = dataclasses.field(default_factory=set)  # of `growing`
+    offset: dict[Month, float] = dataclasses.field(default_factory=dict)  # kelvins, of `growing`
     asked: list[Inputs] = dataclasses.field(default_factory=list)
     requests: list[str] = dataclasses.field(default_factory=list)
     jobs: list[bytes] = dataclasses.field(default_factory=list)
@@ -48,6 +53,22 @@ class CdsServer:
             self.polls -= 1
             return "running"
         return "failed" if self.failure else "successful"
+
+    def valid(self, inputs: Inputs) -> dict[str, list[str]]:
+        """Return which values each part of a request may have, as any of its variables has them."""
+        there = [
+            (variable, f"{year:04d}", f"{month:02d}")
+            for variable in inputs.get("variable", PARAMETERS)
+            for year, month in self.months
+            if (year, month) not in self.lacking.get(variable, ())
+            and f"{year:04d}" in inputs.get("year", [f"{year:04d}"])
+        ]
+        return {
+            "variable": [variable for variable, _, _ in there],
+            "year": [year for _, year, _ in there],
+            "month": [month for _, _, month in there],
+            "time": inputs.get("time", []),
+        }
 
     def job(self, number: int, status: str) -> dict[str, Any]:
         here = f"{self.url}/retrieve/v1/jobs/{number}"
@@ -110,6 +131,9 @@ class Handler(BaseHTTPRequestHandler):
             self.json(401, {"title": "operation not allowed", "detail": "authentication failed"})
         elif self.command == "POST" and path.endswith("/execution"):
             self.execute(store)
+        elif self.command == "POST" and path.endswith("/constraints"):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.json(200, store.valid(body["inputs"]))
         elif path.startswith("/retrieve/v1/processes/"):
             self.json(200, {"id": path.rpartition("/")[2], "links": []})
         elif path.startswith("/retrieve/v1/jobs/"):
@@ -186,11 +210,38 @@ def grib(inputs: Inputs) -> bytes:
     )
 
 
+@contextmanager
+def growing() -> Iterator[CdsServer]:
+    """Run a store whose months differ from one another, and of which some are preliminary."""
+
+    def answer(inputs: Inputs) -> bytes:
+        latitude, longitude = grid(inputs)
+        parts = []
+        for variable in inputs["variable"]:
+            for time in times(inputs):
+                month = (time.year, time.month)
+                weather = np.random.default_rng(month).normal(size=3) @ [
+                    np.ones_like(latitude),
+                    np.sin(np.radians(latitude)),
+                    np.cos(3 * np.radians(latitude)),
+                ]
+                field = values(time, latitude, longitude) + weather[:, None]
+                field += store.offset.get(month, 0) * np.cos(np.radians(5 * longitude))
+                version = "0005" if month in store.preliminary else "0001"
+                number = PARAMETERS[variable][0]
+                parts.append(message(number, time, latitude, longitude, field, expver=version))
+        return b"".join(parts)
+
+    with serve(answer) as store:
+        yield store
+
+
 def message(
     parameter: int,
     time: pd.Timestamp,
     latitude: np.ndarray,
     longitude: np.ndarray,
+    field: np.ndarray | None = None,
     **forecast: object,
 ) -> bytes:
     handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib1")
@@ -215,7 +266,9 @@ def message(
     } | forecast
     for key, value in keys.items():
         eccodes.codes_set(handle, key, value)
-    eccodes.codes_set_values(handle, values(time, latitude, longitude).ravel())
+    if field is None:
+        field = values(time, latitude, longitude)
+    eccodes.codes_set_values(handle, field.ravel())
     text = eccodes.codes_get_message(handle)
     eccodes.codes_release(handle)
     return text
