@@ -15,6 +15,7 @@ __all__ = ["arrange", "connected", "is_at_work", "watch_anew", "worker_name"]
 TAG = "functory"
 """The tag of runs that are known to give signs of life as often as is expected of them."""
 SIGN = "prefect.flow-run.heartbeat"
+RUNNING = "prefect.flow-run.Running"
 ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 SET_FOLDER = "prefect.deployments.steps.set_working_directory"
 PENDING = {f"prefect.flow-run.{state}" for state in ("Pending", "Submitting")}
@@ -41,7 +42,7 @@ def arrange(client: Any) -> None:
         client,
         "Crash runs that give no sign of life",
         f"No sign of life for {4 * HEARTBEAT} seconds: the process or its machine has died.",
-        after={SIGN},
+        after={RUNNING, SIGN},  # the first sign may be lost with the process that was to send it
         expect={SIGN, *ENDS},
         within=timedelta(seconds=4 * HEARTBEAT),
     )
@@ -50,7 +51,7 @@ def arrange(client: Any) -> None:
         "Crash runs that never began",
         "Taken by a worker ten minutes ago, but never begun: the worker has died.",
         after=PENDING,
-        expect={"prefect.flow-run.Running", SIGN, *ENDS},
+        expect={RUNNING, SIGN, *ENDS},
         within=timedelta(minutes=10),
     )
     for deployment in deployments():

@@ -72,7 +72,7 @@ def test_files_of_another_time(
     for path in [store, *store.rglob("*")]:
         moment = path.stat().st_mtime + years * 365 * DAY
         os.utime(path, (moment, moment))
-    outcomes.rows.append(Outcome(f"all files {years:+} years old", "prior", [run]))
+    outcomes.rows.append(Outcome(f"all files dated {years:+} years", "prior", [run]))
     state = installation.ended(installation.run({}, environment(store)))
     assert state.is_completed(), state.message
     check(store, before, undisturbed.digests)
