@@ -32,10 +32,10 @@ test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
 
-test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (under 90 minutes)
+test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (an hour or more)
 	$(BIN)/pytest -m faults tests/faults --timeout 3600 --write-table
 
-test-faults-short: $(INSTALLED)  ## One fault of each class (under ten minutes)
+test-faults-short: $(INSTALLED)  ## One fault of each class (about ten minutes)
 	$(BIN)/pytest -m 'faults and short' tests/faults --timeout 900
 
 lint: $(INSTALLED)  ## Check style, types, the floors of the house, and known vulnerabilities
