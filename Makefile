@@ -54,6 +54,9 @@ bench: $(INSTALLED)  ## Compare with the published method (an hour), and measure
 	$(BIN)/python benchmarks/prepare_memory.py
 	$(BIN)/python benchmarks/orchestration.py
 	$(BIN)/python benchmarks/refresh.py --years 1 40 --months 3
+	$(BIN)/python benchmarks/scale.py fit
+	$(BIN)/python benchmarks/scale.py training
+	$(BIN)/python benchmarks/scale_plan.py
 
 bench-solver: $(INSTALLED)  ## Compare inner solvers and principal components (ten minutes)
 	$(BIN)/python benchmarks/solver.py short
