@@ -26,7 +26,7 @@ up: $(INSTALLED)  ## Start the service: server, work pools, deployments and work
 down: $(INSTALLED)  ## Stop the service, with its runs
 	$(BIN)/functory service down
 
-test: $(INSTALLED)  ## Run the tests (under ten minutes on two cores)
+test: $(INSTALLED)  ## Run the tests (a quarter of an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer

@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from typing import Any
 import pytest
 import torch
 from prefect.settings import temporary_settings
+from provenance import PROVENANCE
 
 from flows.cli import main
 from flows.doctor import Finding, State, examine
 from flows.doctor.installation import device, libraries, python
 from flows.doctor.services import STARTUP, credentials, prefect
 from flows.doctor.store import store as check_store
-from storage.references import Provenance
 from storage.versions import Store
 
 SECRET = "5e3c7f1a-the-secret"
@@ -122,18 +121,6 @@ def test_a_broken_library_does_not_stop_the_rest(
 
 
 # The store
-
-
-PROVENANCE = Provenance(
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-    stage="test@1",
-    key="0",
-    configuration={},
-    parents={},
-    summary={},
-    licence="CC0-1.0",
-    software={},
-)
 
 
 def publish(store: Store, folder: Path, **files: str) -> None:
