@@ -10,7 +10,15 @@ from typing import Any
 from flows.catalogue import ROOT, Deployment, WorkPool, deployments, work_pools
 from flows.service.settings import HEARTBEAT, Service
 
-__all__ = ["arrange", "connected", "is_at_work", "watch_anew", "worker_name"]
+__all__ = [
+    "TAG",
+    "arrange",
+    "connected",
+    "crash_dead_runs",
+    "is_at_work",
+    "watch_anew",
+    "worker_name",
+]
 
 TAG = "functory"
 """The tag of runs that are known to give signs of life as often as is expected of them."""
@@ -38,6 +46,13 @@ def arrange(client: Any) -> None:
     """Tell a server what prefect.yaml says; what is there already is brought up to date."""
     for pool in work_pools():
         _make_pool(client, pool)
+    crash_dead_runs(client)
+    for deployment in deployments():
+        _deploy(client, deployment)
+
+
+def crash_dead_runs(client: Any) -> None:
+    """Have a server say so of runs whose process, or whose worker, died without a word."""
     _crash(
         client,
         "Crash runs that give no sign of life",
@@ -54,8 +69,6 @@ def arrange(client: Any) -> None:
         expect={RUNNING, SIGN, *ENDS},
         within=timedelta(minutes=10),
     )
-    for deployment in deployments():
-        _deploy(client, deployment)
 
 
 def _make_pool(client: Any, pool: WorkPool) -> None:

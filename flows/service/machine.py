@@ -52,7 +52,7 @@ def up() -> Iterator[str]:
         service = _agreed()
         there = _answers(service.address) or alive(service.processes.get("server"), home())
         if not there:
-            service = _started(service, "server", ["prefect", "server", "start"])
+            service = _started(service, "server", ["python", "-m", "flows.service.server"])
         _wait("server", lambda: _answers(service.address))
         yield f"the server {'is up' if there else 'has been started'} at {service.page}"
         with connected(service) as client:

@@ -16,7 +16,9 @@ from uuid import UUID
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
-from prefect.events.schemas.automations import AutomationCore
+
+from flows.service.arrangement import TAG, crash_dead_runs, watch_anew
+from flows.service.settings import HEARTBEAT
 
 __all__ = ["HOOK", "ROOT", "Installation", "until"]
 
@@ -24,32 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = Path(__file__).with_name("hook")
 POOL = "faults"
 DEPLOYMENT = "era5/faults"
-
-# Prefect sends no heartbeats more often than every 30 seconds.
-HEARTBEAT = 30
-ALIVE = ["Pending", "Submitting", "InfrastructurePending", "Running", "Retrying", "heartbeat"]
-# Of a run that says nothing for three heartbeats, the process is dead.
-ZOMBIES: dict[str, Any] = {
-    "name": "runs whose process died",
-    "trigger": {
-        "type": "event",
-        "posture": "Proactive",
-        "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
-        "for_each": ["prefect.resource.id"],
-        "after": [f"prefect.flow-run.{name}" for name in ALIVE],
-        "expect": ["prefect.flow-run.*"],
-        "threshold": 1,
-        "within": 3 * HEARTBEAT,
-    },
-    "actions": [
-        {
-            "type": "change-flow-run-state",
-            "state": "CRASHED",
-            "message": "The process of this run has died: it gave no sign of life for "
-            f"{3 * HEARTBEAT} seconds; run it again, and it goes on from where it was.",
-        }
-    ],
-}
 
 T = TypeVar("T")
 
@@ -94,11 +70,16 @@ class Installation:
 
     def start_server(self) -> None:
         """Start the server on the data base that its predecessor left, and wait for it."""
-        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "flows.service.server", "--port", str(self.port)]
         self.server = self._start(command, "server.log")
-
-        until(lambda: self.api.api_healthcheck() is None, what="the server")
+        until(self._answers, what="the server")
+        watch_anew(self.api)
         self.pid_file("server").write_text(str(self.server.pid))
+
+    def _answers(self) -> bool:
+        assert self.server is not None
+        assert self.server.poll() is None, (self.folder / "server.log").read_text()[-2000:]
+        return self.api.api_healthcheck() is None
 
     def start_worker(self) -> None:
         """Start a worker; it does not have to have asked for work yet."""
@@ -138,6 +119,7 @@ class Installation:
             "entrypoint": "flows/era5.py:era5",
             "work_pool": {"name": POOL},
             "parameters": parameters,
+            "tags": [TAG],
         }
         content = {"build": None, "push": None, "pull": None, "deployments": [deployment]}
         catalogue.write_text(yaml.safe_dump(content))
@@ -149,14 +131,21 @@ class Installation:
                 command, env=self.environment, cwd=ROOT, capture_output=True, text=True
             )
             assert done.returncode == 0, done.stdout + done.stderr
-        self.api.create_automation(AutomationCore.model_validate(ZOMBIES))
+        crash_dead_runs(self.api)
 
-    def run(self, parameters: dict[str, Any], environment: dict[str, str]) -> UUID:
+    def run(self, environment: dict[str, str], parameters: dict[str, Any] | None = None) -> UUID:
         """Give the command `prefect deployment run`; return the run's identifier."""
         deployment = self.api.read_deployment_by_name(DEPLOYMENT)
         return self.api.create_flow_run_from_deployment(
             deployment.id, parameters=parameters, job_variables={"env": environment}
         ).id
+
+    def completes(
+        self, environment: dict[str, str], parameters: dict[str, Any] | None = None
+    ) -> None:
+        """Give the command, and see it end well."""
+        state = self.ended(self.run(environment, parameters))
+        assert state.is_completed(), state.message
 
     def state(self, run: UUID) -> State[Any]:
         """Return the state of a run, as the server tells it."""

@@ -51,7 +51,7 @@ def test_a_full_disk(
         change = undisturbed.change(stage, "disk")
         fill = ["sh", "-c", f"cat /dev/zero > {ballast} 2> /dev/null; true"]
         fault = {"stage": STAGES.index(stage), "change": change, "command": fill}
-        run = installation.run({}, environment(store, fault))
+        run = installation.run(environment(store, fault))
         outcomes.rows.append(Outcome("disk full", stage, [run]))
         state = installation.ended(run)
         met(store, number + 1)
@@ -60,8 +60,7 @@ def test_a_full_disk(
         assert state.is_failed(), state
         assert f"cannot be written (No space left on device); {ADVICE}" in (state.message or "")
         ballast.unlink()
-    state = installation.ended(installation.run({}, environment(store)))
-    assert state.is_completed(), state.message
+    installation.completes(environment(store))
     check(store, before, undisturbed.digests)
 
 
@@ -79,8 +78,8 @@ def test_a_read_only_store(
     if not read_only(store):
         pytest.skip("a read-only mount needs root")
     try:
-        same = installation.run({}, environment(store))
-        other = installation.run({"prior": {}}, environment(store))
+        same = installation.run(environment(store))
+        other = installation.run(environment(store), {"prior": {}})
         assert installation.ended(same).is_completed()
         state = installation.ended(other)
         assert state.is_failed()
@@ -89,7 +88,7 @@ def test_a_read_only_store(
         outcomes.rows.append(Outcome("store mounted read-only", "before new work", [other]))
     finally:
         assert done("umount", store)
-    assert installation.ended(installation.run({}, environment(store))).is_completed()
+    installation.completes(environment(store))
     check(store, before, undisturbed.digests)
 
 
@@ -104,7 +103,7 @@ def test_a_store_that_becomes_immutable(
     change = undisturbed.change("prior", "immutable")
     command = ["sh", "-c", f"find {store} -type d -exec chattr +i {{}} +"]
     fault = {"stage": STAGES.index("prior"), "change": change, "command": command}
-    run = installation.run({}, environment(store, fault))
+    run = installation.run(environment(store, fault))
     state = installation.ended(run)
     done("sh", "-c", f"find {store} -type d -exec chattr -i {{}} +")
     met(store)
@@ -112,5 +111,5 @@ def test_a_store_that_becomes_immutable(
     assert state.is_failed(), state
     assert ADVICE in (state.message or "")
     outcomes.rows.append(Outcome("store made immutable", "prior", [run]))
-    assert installation.ended(installation.run({}, environment(store))).is_completed()
+    installation.completes(environment(store))
     check(store, before, undisturbed.digests)

@@ -55,13 +55,12 @@ def test_deaths(
     store = tmp_path / "store"
     for number, stage in enumerate(stages):
         fault = undisturbed.moment(stage, seed) | {"kill": victims(installation, killed)}
-        run = installation.run({}, environment(store, fault))
+        run = installation.run(environment(store, fault))
         outcomes.rows.append(Outcome(WHAT[killed], stage, [run]))
         met(store, number + 1)
         before = published(store)
         installation.mend()
-    state = installation.ended(installation.run({}, environment(store)))
-    assert state.is_completed(), state.message
+    installation.completes(environment(store))
     check(store, before, undisturbed.digests)
 
 
@@ -82,7 +81,7 @@ def test_deaths_of_the_server(
     store = tmp_path / "store"
     kill = {"kill": victims(installation, ("server",))}
     faults = [undisturbed.moment(stage, "server", seed) | kill for stage in stages]
-    run = installation.run({}, environment(store, *faults))
+    run = installation.run(environment(store, *faults))
     for number, stage in enumerate(stages):
         outcomes.rows.append(Outcome("kill -9 of the server", stage, [run]))
         met(store, number + 1)
@@ -90,6 +89,5 @@ def test_deaths_of_the_server(
         installation.mend()
         check_intact(store, before)
     installation.ended(run)
-    state = installation.ended(installation.run({}, environment(store)))
-    assert state.is_completed(), state.message
+    installation.completes(environment(store))
     check(store, before, undisturbed.digests)

@@ -130,8 +130,7 @@ def expected(
     """Return what a run makes of a source that behaves."""
     running.mend()
     store = tmp_path_factory.mktemp("behaved") / "store"
-    state = running.ended(running.run(PARAMETERS, service.environment(store)))
-    assert state.is_completed(), state.message
+    running.completes(service.environment(store), PARAMETERS)
     return digests(store)
 
 
@@ -159,7 +158,7 @@ def test_what_passes(
     """Each try of one run meets another fault, and the last one ends right."""
     store = tmp_path / "store"
     service.plan = list(plan)
-    run = installation.run(PARAMETERS, service.environment(store))
+    run = installation.run(service.environment(store), PARAMETERS)
     state = installation.ended(run)
     assert state.is_completed(), state.message
     assert service.plan == []
@@ -184,14 +183,13 @@ def test_what_is_not_what_was_asked_for(
     for fault in (other_variable, other_month, same_job):
         # the first year is there from the first run on, once it was right
         service.plan = [fault] if (store / "downloads").exists() else [well, fault]
-        run = installation.run(PARAMETERS, service.environment(store))
+        run = installation.run(service.environment(store), PARAMETERS)
         state = installation.ended(run)
         outcomes.rows.append(Outcome(f"source: {name_of(fault)}", "acquire", [run]))
         assert state.is_failed(), state
         assert one_sentence(state.message), state.message
         assert published(store) == []
-    state = installation.ended(installation.run(PARAMETERS, service.environment(store)))
-    assert state.is_completed(), state.message
+    installation.completes(service.environment(store), PARAMETERS)
     check(store, [], expected)
 
 
@@ -205,7 +203,7 @@ def test_fields_that_come_twice(
     """The file is another one, but what is made of it is the same."""
     store = tmp_path / "store"
     service.plan = [fields_twice, fields_twice]
-    run = installation.run(PARAMETERS, service.environment(store))
+    run = installation.run(service.environment(store), PARAMETERS)
     state = installation.ended(run)
     assert state.is_completed(), state.message
     outcomes.rows.append(Outcome("source: fields twice", "acquire", [run], "not needed"))
@@ -222,7 +220,7 @@ def test_what_never_comes(
     """A service that is silent fails the run; a job that waits for ever can be cancelled."""
     store = tmp_path / "store"
     service.plan = 5 * [silent]
-    run = installation.run(PARAMETERS, service.environment(store))
+    run = installation.run(service.environment(store), PARAMETERS)
     outcomes.rows.append(Outcome("source: never answers", "acquire", [run]))
     state = installation.ended(run)
     assert state.is_failed(), state
@@ -230,13 +228,12 @@ def test_what_never_comes(
     service.plan = []
     service.cds.polls = 10**9
     asked = len(service.cds.asked)
-    run = installation.run(PARAMETERS, service.environment(store))
+    run = installation.run(service.environment(store), PARAMETERS)
     outcomes.rows.append(Outcome("source: job never ends, cancelled", "acquire", [run]))
     until(lambda: len(service.cds.asked) > asked, what="the request")
     installation.api.set_flow_run_state(run, Cancelling())
     state = installation.ended(run)
     assert state.type == StateType.CANCELLED
     service.cds.polls = 0
-    state = installation.ended(installation.run(PARAMETERS, service.environment(store)))
-    assert state.is_completed(), state.message
+    installation.completes(service.environment(store), PARAMETERS)
     check(store, [], expected)

@@ -14,7 +14,7 @@ def test_two_runs_of_the_same(
 ) -> None:
     """One computes, the other waits for it: each result is published once."""
     store = tmp_path / "store"
-    runs = [installation.run({}, environment(store)) for _ in range(2)]
+    runs = [installation.run(environment(store)) for _ in range(2)]
     for run in runs:
         state = installation.ended(run)
         assert state.is_completed(), state.message
@@ -27,7 +27,7 @@ def test_two_runs_under_different_names(
     installation: Installation, undisturbed: Undisturbed, tmp_path: Path, outcomes: Outcomes
 ) -> None:
     store = tmp_path / "store"
-    runs = [installation.run({"name": name}, environment(store)) for name in ("one", "two")]
+    runs = [installation.run(environment(store), {"name": name}) for name in ("one", "two")]
     for run in runs:
         state = installation.ended(run)
         assert state.is_completed(), state.message
@@ -44,8 +44,8 @@ def test_one_of_two_dies(
     """The other takes up what the dead one left, and no third run is needed."""
     store = tmp_path / "store"
     fault = undisturbed.moment("metalearn", "two") | {"kill": [""]}
-    dying = installation.run({}, environment(store, fault))
-    other = installation.run({}, environment(store))
+    dying = installation.run(environment(store, fault))
+    other = installation.run(environment(store))
     met(store)
     before = published(store)
     state = installation.ended(other)
