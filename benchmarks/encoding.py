@@ -21,8 +21,9 @@ from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
 from functory.metalearning.gradient_steps import GradientDescent
 from functory.metalearning.outer import MetaLearning, build_model, outer_loss
 from functory.metalearning.solvers import SolverConfig, build_solver
+from functory.optimisation import Optimisation
 from functory.signals import Signals
-from functory.training import Optimisation, Step
+from functory.training import Step
 
 NETWORK = SirenConfig(latents=16, width=64, depth=5)
 SOLVERS: dict[str, SolverConfig] = {

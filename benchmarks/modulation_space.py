@@ -24,9 +24,10 @@ from functory.metalearning.gauss_newton import GaussNewton, GaussNewtonSteps
 from functory.metalearning.outer import MetaModel
 from functory.models.flow_prior import FlowConfig, FlowTraining, train_flow
 from functory.models.principal_components import PrincipalComponents
+from functory.optimisation import Optimisation
 from functory.quality import psnr
 from functory.signals import Signals
-from functory.training import Optimisation, Step, batch, train
+from functory.training import Step, batch, train
 
 LATENTS = 64
 FLOW = FlowTraining(

@@ -25,9 +25,10 @@ from functory.fields.siren import LatentModulatedSiren, SirenConfig
 from functory.metalearning.fitting import fit
 from functory.metalearning.gradient_steps import GradientDescent
 from functory.metalearning.outer import MetaLearning, build_model, meta_learn, outer_loss
+from functory.optimisation import Optimisation
 from functory.quality import psnr
 from functory.signals import Signals
-from functory.training import Optimisation, Step
+from functory.training import Step
 
 PUBLISHED = {150: 28.6, 300: 30.1, 600: 31.6, 1200: 32.7}
 

@@ -28,9 +28,9 @@ from functory.metalearning.gauss_newton import GaussNewton
 from functory.metalearning.gradient_steps import GradientDescent
 from functory.metalearning.launching import _learn
 from functory.metalearning.outer import MetaLearning
+from functory.optimisation import Optimisation
 from functory.sources.era5_demo import DemoSource
 from functory.sources.preparation import Preparation
-from functory.training import Optimisation
 from storage.references import Reference
 from storage.versions import Store
 from tasks.acquire import Acquisition, acquire

@@ -24,8 +24,9 @@ from functory.fields.siren import SirenConfig
 from functory.metalearning.fitting import fit
 from functory.metalearning.gauss_newton import GaussNewton
 from functory.metalearning.outer import MetaLearning, build_model, outer_loss
+from functory.optimisation import Optimisation
 from functory.signals import Signals
-from functory.training import Optimisation, Step
+from functory.training import Step
 from storage.files import file_digest
 
 CORES, GPU, NETWORK, DISK = 16, 20e12, 1e9, 2e9

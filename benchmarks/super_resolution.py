@@ -20,8 +20,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from functory.fields.siren import SirenConfig
 from functory.metalearning.outer import MetaLearning, meta_learn
 from functory.metalearning.tangent import TangentStart
+from functory.optimisation import Optimisation
 from functory.signals import Signals
-from functory.training import Optimisation
 
 SIZE = 64
 

@@ -8,59 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 
 from functory.checkpoints import pack, unpack
-from functory.configuration import Config
 from functory.distributed import average, by_first, is_first
 from functory.errors import DivergenceError
+from functory.optimisation import Optimisation, build_optimiser
 from functory.progress import progress
 
-__all__ = ["Device", "History", "Optimisation", "Step", "batch", "resolve_device", "train"]
+__all__ = ["Device", "History", "Step", "batch", "resolve_device", "train"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
 MEMORY = 0.98  # of the running mean of losses: about fifty steps
 RESTARTS = 3  # a run that diverges at an eighth of its rate will not be saved by a sixteenth
-
-
-class Optimisation(Config):
-    """How a model is trained: an optimiser with a schedule of learning rates."""
-
-    steps: PositiveInt
-    """Optimiser steps."""
-    batch: PositiveInt
-    """Samples per step."""
-    rate: PositiveFloat
-    """The learning rate (at its highest, where a schedule changes it)."""
-    optimiser: Literal["adam", "soap"] = "adam"
-    """Adam, or Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024)."""
-    schedule: Literal["constant", "cosine", "inverse-sqrt"] = "constant"
-    """How the rate falls after the warm-up: not, to zero as a cosine, or as 1/sqrt(step)."""
-    warmup: NonNegativeInt = 0
-    """Steps in which the rate grows linearly from zero."""
-    clip: PositiveFloat | None = 1.0
-    """Largest norm of the gradient; null leaves it as it is."""
-    evaluate_every: PositiveInt = 100
-    """Steps between two measurements on held-out data."""
-    checkpoint_every: PositiveInt = 50
-    """Steps between two checkpoints: the most that a killed run loses."""
-    seed: int = 0
-    """Seed of everything that is random in training."""
-
-    def factor(self, step: int) -> float:
-        """Return the share of the full rate at a step (from 0)."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        if self.schedule == "cosine":
-            done = (step - self.warmup) / max(1, self.steps - self.warmup)
-            return (1 + math.cos(math.pi * done)) / 2
-        if self.schedule == "inverse-sqrt":
-            start = max(1, self.warmup)
-            return math.sqrt(start / max(start, step + 1))
-        return 1.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +46,6 @@ def resolve_device(device: Device) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
-
-
-def build_optimiser(groups: list[dict[str, Any]], config: Optimisation) -> torch.optim.Optimizer:
-    """Build the optimiser that a configuration names."""
-    if config.optimiser == "soap":
-        # a dimension beyond this costs more to precondition than it gains
-        return SOAP(groups, lr=config.rate, weight_decay=0.0, max_precondition_dim=2048)
-    return torch.optim.Adam(groups, lr=config.rate)
 
 
 def batch(samples: int, size: int, seed: int, step: int) -> Tensor:

@@ -22,9 +22,10 @@ from functory.models.classifier import (
     accuracy,
     train_classifier,
 )
+from functory.optimisation import Optimisation
 from functory.signals import signal_variables
 from functory.sources.signal_sets import open_signals
-from functory.training import Device, Optimisation
+from functory.training import Device
 from storage.references import Reference
 from tasks.prior import classes_of, held_out_split, labels_of, modulations
 from tasks.stage import Outcome, Work, stage

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from functory.coding.examples import Examples, LinearPrediction, Statistics
 from functory.configuration import Config
-from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
+from functory.optimisation import Optimisation
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = [
     "FLOOR",

@@ -25,8 +25,9 @@ from functory.coding.coin import (
 from functory.configuration import Config
 from functory.errors import InputError
 from functory.fields.coordinates import Box, coordinates_for
+from functory.optimisation import Optimisation
 from functory.quality import psnr
-from functory.training import Device, Optimisation, Step, batch, resolve_device, train
+from functory.training import Device, Step, batch, resolve_device, train
 
 __all__ = ["CoinConfig", "CoinResult", "fewest_bits", "fit_coin", "image_coordinates"]
 

@@ -21,7 +21,8 @@ from functory.coding.integer_model import IntegerModel, as_symbols
 from functory.coding.mixture_network import MixtureNetwork, rounded
 from functory.configuration import Config
 from functory.errors import InputError
-from functory.training import History, Optimisation, Step, batch, train
+from functory.optimisation import Optimisation
+from functory.training import History, Step, batch, train
 
 __all__ = ["DistillationTraining", "IntegerTraining", "distil", "train_integer_model"]
 

@@ -26,9 +26,10 @@ from functory.metalearning.rate_distortion import (
 )
 from functory.metalearning.solvers import SolverConfig, build_solver
 from functory.metalearning.tangent import TangentLoss, TangentStart
+from functory.optimisation import Optimisation
 from functory.quality import psnr
 from functory.signals import Signals, StoredSignals, some
-from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = ["HELD_VALUES", "MetaLearning", "MetaModel", "build_model", "meta_learn", "tune_rate"]
 

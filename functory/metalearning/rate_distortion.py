@@ -19,9 +19,9 @@ from functory.configuration import Config
 from functory.fields.siren import LatentModulatedSiren
 from functory.metalearning.fitting import fit
 from functory.metalearning.gauss_newton import GaussNewtonSteps
+from functory.optimisation import Optimisation
 from functory.quality import psnr
 from functory.signals import Signals
-from functory.training import Optimisation
 
 __all__ = ["DENSITY_RATE", "LatentDensity", "RateDistortion", "RateDistortionLoss", "sort_latents"]
 

@@ -13,15 +13,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from functory.configuration import Config
-from functory.training import (
-    Device,
-    History,
-    Optimisation,
-    Step,
-    batch,
-    resolve_device,
-    train,
-)
+from functory.optimisation import Optimisation
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = [
     "ConvolutionalConfig",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from functory.configuration import Config
 from functory.errors import InputError
 from functory.models.denoisers import ResidualPerceptronConfig, UNetConfig, build_denoiser
-from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
+from functory.optimisation import Optimisation
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = ["Diffusion", "DiffusionConfig", "DiffusionTraining", "train_diffusion"]
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from functory.configuration import Config
 from functory.errors import InputError
-from functory.training import Device, History, Optimisation, Step, batch, resolve_device, train
+from functory.optimisation import Optimisation
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = ["FlowConfig", "FlowPrior", "FlowTraining", "train_flow"]
 

@@ -7,15 +7,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from functory.configuration import Config
-from functory.training import (
-    Device,
-    History,
-    Optimisation,
-    Step,
-    batch,
-    resolve_device,
-    train,
-)
+from functory.optimisation import Optimisation
+from functory.training import Device, History, Step, batch, resolve_device, train
 
 __all__ = ["FeatureNetwork", "FeatureTraining", "train_features"]
 

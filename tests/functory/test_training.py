@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from functory.errors import DivergenceError
-from functory.training import Optimisation, Step, batch, train
+from functory.optimisation import Optimisation
+from functory.training import Step, batch, train
 
 OPTIMISATION = Optimisation(
     steps=20, batch=4, rate=1e-2, schedule="cosine", warmup=3, checkpoint_every=5, evaluate_every=4

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from functory.errors import InputError
 from functory.models.classifier import ModulationClassifier, PerceptronConfig, attribute_accuracies
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 from storage.references import Reference
 from storage.versions import Store
 from tasks.classify import Classification

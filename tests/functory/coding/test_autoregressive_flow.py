@@ -11,7 +11,7 @@ from functory.coding.autoregressive_flow import (
     train_autoregressive_flow,
 )
 from functory.coding.examples import Examples, LinearPrediction, Statistics
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 LEVELS = np.array([5, 1, 9, 2])
 

@@ -12,7 +12,7 @@ from functory.coding.distillation import (
     train_integer_model,
 )
 from functory.errors import InputError
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 LEVELS = np.array([32, 32, 32, 1])
 

@@ -13,7 +13,7 @@ from functory.metalearning.launching import learn
 from functory.metalearning.outer import MetaLearning
 from functory.metalearning.rate_distortion import RateDistortion
 from functory.metalearning.tangent import TangentStart
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 # A batch that two processes cannot share equally. Not with SOAP, whose first steps are of full size
 # even along directions in which a gradient is nothing but rounding: there, one process differs as

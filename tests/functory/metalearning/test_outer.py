@@ -15,8 +15,9 @@ from functory.metalearning import outer
 from functory.metalearning.gauss_newton import GaussNewtonSteps
 from functory.metalearning.outer import MetaLearning, draw_points, meta_learn
 from functory.metalearning.tangent import TangentLoss, TangentStart
+from functory.optimisation import Optimisation
 from functory.signals import Signals, StoredSignals
-from functory.training import Optimisation, Step
+from functory.training import Step
 
 CONFIG = MetaLearning(
     network=SirenConfig(latents=2, width=8, depth=3, omega_0=10),

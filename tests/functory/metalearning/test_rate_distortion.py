@@ -22,8 +22,8 @@ from functory.metalearning.rate_distortion import (
     sort_latents,
 )
 from functory.metalearning.tangent import TangentStart
+from functory.optimisation import Optimisation
 from functory.signals import Signals
-from functory.training import Optimisation
 
 STEP = 0.1
 RATE = RateDistortion(

@@ -7,8 +7,8 @@ from functory.fields.siren import SirenConfig
 from functory.metalearning.gauss_newton import GaussNewton
 from functory.metalearning.outer import MetaLearning, meta_learn
 from functory.metalearning.tangent import TangentLoss, TangentStart
+from functory.optimisation import Optimisation
 from functory.signals import Signals
-from functory.training import Optimisation
 
 
 def waves(count: int = 40) -> Signals:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from functory.metalearning.launching import _learn_and_keep
-from functory.training import Optimisation, Step, train
+from functory.optimisation import Optimisation
+from functory.training import Step, train
 
 __all__ = ["diverge_in_one", "doomed", "fail_in_one", "write_signals"]
 

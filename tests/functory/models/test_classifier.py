@@ -16,7 +16,7 @@ from functory.models.classifier import (
     accuracy,
     train_classifier,
 )
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 CLASSES, LATENTS, SIDE = 3, 4, 8
 SMALL = PerceptronConfig(width=16, depth=2)

@@ -13,7 +13,7 @@ from functory.models.classifier import (
     attribute_accuracies,
     train_classifier,
 )
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 SMALL = PerceptronConfig(width=16, depth=2)
 TRAINING = Optimisation(steps=150, batch=64, rate=5e-3, evaluate_every=25)

@@ -15,7 +15,7 @@ from functory.models.denoisers import (
     UNetConfig,
 )
 from functory.models.diffusion import Diffusion, DiffusionConfig, DiffusionTraining, train_diffusion
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 SMALL = DiffusionConfig(network=ResidualPerceptronConfig(width=16, blocks=1))
 # as much noise in the end as a thousand of the usual steps add

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from functory.errors import InputError
 from functory.models.flow_prior import FlowConfig, FlowPrior, FlowTraining, _invert, train_flow
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 TRAINING = FlowTraining(
     flow=FlowConfig(layers=3, width=32, dropout=0.0),

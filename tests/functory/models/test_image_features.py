@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from functory.models import image_features
 from functory.models.generative_quality import frechet_distance
 from functory.models.image_features import FeatureNetwork, FeatureTraining, train_features
-from functory.training import Optimisation
+from functory.optimisation import Optimisation
 
 SIDE = 28
 TRAINING = FeatureTraining(
