@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from functory.errors import InputError, SourceUnavailable
+from functory.errors import FunctoryError, InputError, SourceUnavailable
 
 Stamp = tuple[int, int, int | None]
 """Year, month and hour of a monthly mean. Its day means nothing: the mean of a forecast for 00 to
@@ -131,6 +131,8 @@ def _readable(year: int) -> Iterator[None]:
     """Call a file that the libraries cannot read damaged, whatever they raise."""
     try:
         yield
+    except FunctoryError:
+        raise
     except (OSError, RuntimeError, ValueError, LookupError, eccodes.CodesInternalError) as error:
         raise SourceUnavailable(
             f"the file that the CDS gave for {year} cannot be read ({error}): try again later"
@@ -200,16 +202,27 @@ class Contents(NamedTuple):
 
 
 def _grib_contents(path: Path, by_hour: bool) -> Contents:
-    """Read message by message, which fails on damage that cfgrib would skip."""
+    """Read message by message, which fails on damage that cfgrib would skip.
+
+    Of a field that is there twice, cfgrib takes one and says nothing: they have to be the same.
+    """
     stamps: dict[str, set[Stamp]] = defaultdict(set)
     grids, preliminary = {}, set()
+    values: dict[tuple[str, Stamp, int], str] = {}
     for message in _messages(path):
         date, time = (eccodes.codes_get(message, f"validity{key}") for key in ("Date", "Time"))
         # Names are unknown of some parameters, their numbers never.
         name, number = (eccodes.codes_get(message, key) for key in ("shortName", "paramId"))
-        stamps[f"{name} ({number})"].add(
-            (date // 10000, date // 100 % 100, time // 100 if by_hour else None)
-        )
+        variable = f"{name} ({number})"
+        stamp = (date // 10000, date // 100 % 100, time // 100 if by_hour else None)
+        stamps[variable].add(stamp)
+        field = variable, stamp, eccodes.codes_get(message, "level")
+        digest = eccodes.codes_get(message, "md5DataSection")
+        if values.setdefault(field, digest) != digest:
+            raise InputError(
+                f"the CDS answered with {variable} of {stamp[0]}-{stamp[1]:02} twice, with "
+                "different values: run again, and report it to the CDS if it stays so"
+            )
         if eccodes.codes_get_string(message, "expver") == PRELIMINARY:
             preliminary.add(date // 100 % 100)
         grid = eccodes.codes_get(message, "md5GridSection")

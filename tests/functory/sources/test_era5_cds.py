@@ -377,6 +377,27 @@ def test_an_answer_to_another_request(
     assert os.listdir(folder) == []
 
 
+@pytest.mark.parametrize("warmer", [0, 1])
+def test_fields_that_come_twice_have_to_be_the_same(
+    store: CdsServer, folder: Path, warmer: int
+) -> None:
+    def twice(inputs: Inputs) -> bytes:
+        time, (latitude, longitude) = cds_server.times(inputs)[0], cds_server.grid(inputs)
+        field = cds_server.values(time, latitude, longitude) + warmer
+        number = cds_server.PARAMETERS["2m_temperature"][0]
+        again = cds_server.message(number, time, latitude, longitude, field)
+        return cds_server.grib(inputs) + again
+
+    store.answer = twice
+    if not warmer:
+        assert download_year(SOURCE, 2020, folder)
+        return
+    with pytest.raises(InputError, match="of 2020-01 twice, with different values") as caught:
+        download_year(SOURCE, 2020, folder)
+    assert is_one_sentence(caught.value)
+    assert os.listdir(folder) == []
+
+
 def test_an_answer_in_another_format(store: CdsServer, folder: Path) -> None:
     store.answer = cds_server.netcdf
     with pytest.raises(InputError, match="in netcdf where grib was asked: change data_format"):
