@@ -22,7 +22,8 @@ def collect() -> None:
         gc.collect(1 if second % 60 else 2)
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Do what `prefect server start` does, with the same options."""
     gc.disable()
     threading.Thread(target=collect, name="garbage", daemon=True).start()
 
@@ -30,3 +31,7 @@ if __name__ == "__main__":
 
     sys.argv[:1] = ["prefect", "server", "start"]
     app()
+
+
+if __name__ == "__main__":
+    serve()

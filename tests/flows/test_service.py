@@ -16,6 +16,25 @@ from flows.service.settings import Service, home, surroundings, write
 from functory.errors import InputError, SourceUnavailable, StoreError
 
 SLEEP = ["python", "-c", "import time; time.sleep(600)"]
+LITTER = """
+import sys, threading, prefect.cli
+from flows.service import server
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        collected.append(threading.current_thread().name)
+
+def app():
+    while not collected:
+        Cycle()
+    print(sys.argv, set(collected))
+
+collected = []
+prefect.cli.app = app
+server.serve()
+"""
 
 
 @pytest.fixture
@@ -27,6 +46,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home().mkdir()
     yield home()
     stop_all(home())
+
+
+def test_the_server_leaves_its_garbage_to_another_thread() -> None:
+    command = [sys.executable, "-c", LITTER, "--port", "4201"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "['prefect', 'server', 'start', '--port', '4201'] {'garbage'}\n"
 
 
 def test_only_its_own_processes_are_stopped(folder: Path) -> None:
