@@ -7,19 +7,18 @@ everyone's. What cannot be split is computed by all of them alike.
 
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
 
 from functory import errors
 from functory.errors import FunctoryError, InputError
@@ -74,59 +73,44 @@ def launch(count: int, function: Callable[..., None], *arguments: Any) -> None:
     FunctoryError
         What the function raises, or that a process was lost.
     """
-    # imports of half a second that training in one process does without
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    with tempfile.TemporaryDirectory(prefix="functory-") as logs, _quiet():
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=count,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,  # Prefect and the user start again, from the checkpoint
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-            signals_to_handle="",  # they stay with who handles them in this process
-        )
+    with tempfile.TemporaryDirectory(prefix="functory-") as folder:
+        # they meet by a file: torch's servers for meeting would listen on every network
+        meeting = f"file://{folder}/meeting"
         try:
-            elastic_launch(config, _take_part)(function, arguments)
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            raise _explained(failure, rank, count) from None
+            spawn(_take_part, (count, meeting, function, arguments), nprocs=count)
+        except ProcessExitedException as error:
+            how = error.signal_name or f"exit code {error.exit_code}"
+            raise FunctoryError(
+                f"Process {error.error_index + 1} of {count} that train together was lost "
+                f"({how}); run the same command again: it goes on from the last checkpoint."
+            ) from None
+        except ProcessRaisedException as error:
+            raise _explained(str(error).strip()) from None
 
 
-def _explained(failure: Any, rank: int, count: int) -> Exception:
-    """Return the error that ended a process, as far as a user can act on it."""
-    process = f"Process {rank + 1} of {count} that train together"
-    told = failure.error_file_data["message"]
-    if not isinstance(told, dict):  # it died without a word
-        how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        return FunctoryError(
-            f"{process} was lost ({how}); run the same command again: it goes on from the last "
-            "checkpoint."
-        )
-    name, _, sentence = told["message"].partition(": ")
-    kind = getattr(errors, name, None)
-    if kind is not None:
-        return kind(sentence)
-    return RuntimeError(f"{process} failed:\n{told['extraInfo']['py_callstack']}")
+def _explained(traceback: str) -> Exception:
+    """Return the error that ended a process: one for the user, or one with its traceback."""
+    name, _, sentence = traceback.splitlines()[-1].partition(": ")
+    module, _, kind = name.rpartition(".")
+    if module == errors.__name__:
+        return getattr(errors, kind)(sentence)
+    return RuntimeError(traceback)
 
 
-def _take_part(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _take_part(
+    here: int, count: int, meeting: str, function: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     """Be one of the processes."""
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
     if sys.platform == "linux":  # never go on without the process that holds the work folder
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    if torch.cuda.is_available() and here < torch.cuda.device_count():
+    gpu = torch.cuda.is_available() and here < torch.cuda.device_count()
+    if gpu:
         torch.cuda.set_device(here)
-        dist.init_process_group("cpu:gloo,cuda:nccl")
-    else:
-        dist.init_process_group("gloo")
+    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+    dist.init_process_group(backend, init_method=meeting, world_size=count, rank=here)
     function(*arguments)
     dist.destroy_process_group()
 
@@ -180,15 +164,3 @@ def _among_others() -> Iterator[None]:
     except RuntimeError:
         time.sleep(PATIENCE)
         raise
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the launcher's logs of failures, with their tracebacks, from the terminal."""
-    logger = logging.getLogger("torch.distributed.elastic")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

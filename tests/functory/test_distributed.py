@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from together import diverge_in_one, fail_in_one
+from together import diverge_in_one, fail_in_one, note_listeners
 
 from functory.distributed import average, by_first, is_first, launch, share, weight
 from functory.errors import DivergenceError
@@ -33,5 +33,11 @@ def test_all_restart_where_one_diverges(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_fails_in_one_process_is_shown_with_its_place() -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)^Process 2 of 2 .*KeyError: 'planted'"):
+    with pytest.raises(RuntimeError, match=r"(?s)Process 1 terminated .*KeyError: 'planted'"):
         launch(2, fail_in_one)
+
+
+@pytest.mark.slow
+def test_nothing_listens_to_other_machines(tmp_path: Path) -> None:
+    launch(2, note_listeners, tmp_path / "addresses")
+    assert set(json.loads((tmp_path / "addresses").read_text())) == {"127.0.0.1"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 import xarray as xr
@@ -17,7 +18,7 @@ from functory.metalearning.launching import _learn_and_keep
 from functory.optimisation import Optimisation
 from functory.training import Step, train
 
-__all__ = ["diverge_in_one", "doomed", "fail_in_one", "write_signals"]
+__all__ = ["diverge_in_one", "doomed", "fail_in_one", "note_listeners", "write_signals"]
 
 
 def write_signals(folder: Path) -> Path:
@@ -81,4 +82,15 @@ def fail_in_one() -> None:
     """Fail in the second process while the first waits for it."""
     if dist.get_rank() == 1:
         raise KeyError("planted")
+    dist.barrier()
+
+
+def note_listeners(file: Path) -> None:
+    """Write at which addresses processes that have met, and the one that started them, listen."""
+    dist.barrier()
+    if dist.get_rank() == 0:
+        parent = psutil.Process().parent()
+        assert parent is not None
+        sockets = [s for p in (parent, *parent.children()) for s in p.net_connections()]
+        file.write_text(json.dumps([s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]))
     dist.barrier()
