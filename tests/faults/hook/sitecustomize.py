@@ -38,7 +38,7 @@ class Moments:
         self.keys: list[str] = []
         self.changes = 0
         self.began = 0.0
-        self.acting = threading.Lock()
+        self.acting = threading.RLock()
 
     def on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -75,7 +75,8 @@ class Moments:
 
     def on_exit(self) -> None:
         if self.keys:
-            self.on_end()
+            with self.acting:  # a fault that has begun is brought to its end
+                self.on_end()
 
     def on_change(self) -> None:
         self.changes += 1
