@@ -32,7 +32,7 @@ test: $(INSTALLED)  ## Run the tests (a quarter of an hour on two cores)
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
 
-test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (an hour or more)
+test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (an hour)
 	$(BIN)/pytest -m faults tests/faults --timeout 3600 --write-table
 
 test-faults-short: $(INSTALLED)  ## One fault of each class (about ten minutes)
