@@ -26,7 +26,7 @@ up: $(INSTALLED)  ## Start the service: server, work pools, deployments and work
 down: $(INSTALLED)  ## Stop the service, with its runs
 	$(BIN)/functory service down
 
-test: $(INSTALLED)  ## Run the tests (a quarter of an hour on two cores)
+test: $(INSTALLED)  ## Run the tests (ten minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
@@ -35,7 +35,7 @@ test-slow: $(INSTALLED)  ## Run the tests that take longer
 test-faults: $(INSTALLED)  ## Kill, fill, cut and damage: all faults, with a table (an hour)
 	$(BIN)/pytest -m faults tests/faults --timeout 3600 --write-table
 
-test-faults-short: $(INSTALLED)  ## One fault of each class (about ten minutes)
+test-faults-short: $(INSTALLED)  ## One fault of each class (nine minutes)
 	$(BIN)/pytest -m 'faults and short' tests/faults --timeout 900
 
 lint: $(INSTALLED)  ## Check style, types, the floors of the house, and known vulnerabilities
