@@ -53,7 +53,10 @@ def newest(store: Store) -> dict[str, Record]:
 
 
 def start_mortal(store: Path, death: int) -> ForkServerProcess:
-    """Start a process that refreshes, and is killed before it changes a file so many times."""
+    """Start a process that refreshes, and is killed before it changes a file so many times.
+
+    With 0, it lives.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["flows.monthly", "torch._dynamo"])  # once, for it takes long
     process = context.Process(

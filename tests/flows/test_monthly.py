@@ -267,6 +267,21 @@ def test_a_refresh_that_is_killed_anywhere_is_taken_up_again(
 
 
 @pytest.mark.slow
+def test_two_refreshes_at_once_add_a_month_once(
+    store: Store, service: CdsServer, refreshed: Store
+) -> None:
+    service.months, service.preliminary = months(BEGUN + 1), set()
+    both = [start_mortal(store.root, 0) for _ in range(2)]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    found = {r.reference for r in store.records()}
+    assert found == {r.reference for r in refreshed.records()}
+    assert asked(service).count("2021-03") == 1  # what was preliminary, each may ask for again
+    assert list(store.root.glob(".work/*")) == []
+
+
+@pytest.mark.slow
 def test_where_months_have_drifted_all_is_learned_anew(store: Store, service: CdsServer) -> None:
     before = newest(store)
     service.months, service.offset = months(BEGUN + 1), {(2021, 3): 25.0}
