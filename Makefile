@@ -27,7 +27,7 @@ down: $(INSTALLED)  ## Stop the service, with its runs
 	$(BIN)/functory service down
 
 test: $(INSTALLED)  ## Run the tests (ten minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/pytest -m slow --timeout 3600
