@@ -41,7 +41,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], folder: Path, 
             start_new_session=True,  # Ctrl-C in the terminal is not for it
         )
     while process.poll() is None and not alive(process.pid, folder):
-        time.sleep(0.001)  # its environment appears a moment after its number
+        time.sleep(0.001)  # its environment may appear later than its number
     return process.pid
 
 

@@ -3,7 +3,7 @@
 An error of SQLite leaves cursors in cycles of references, and whoever collects a cursor waits while
 a statement runs on its connection. The statement may be waiting in turn for a transaction that only
 the event loop can end: were it the event loop that collects, nothing would move until SQLite loses
-its patience. Prefect 3.8.8 stood still for a minute in 4 of 24 runs.
+its patience. Prefect 3.8.8 stood still for a minute or two in 3 of 24 runs.
 """
 
 import gc
